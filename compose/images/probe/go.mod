@@ -1,0 +1,3 @@
+module lookout/probe
+
+go 1.24

@@ -1,0 +1,1 @@
+"""Lookout: one model, rendered to plain configuration, run by Docker Compose, proven by probes."""

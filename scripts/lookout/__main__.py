@@ -1,0 +1,5 @@
+"""``python -m lookout``."""
+
+from .cli import main
+
+raise SystemExit(main())

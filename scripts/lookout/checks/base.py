@@ -1,0 +1,57 @@
+"""What every check gets and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import engine
+from ..images import Effective
+from ..model import Stack
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong: where, which check says so, and what it says."""
+
+    check: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: [{self.check}] {self.what}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A check that could not be made, and why."""
+
+    check: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The model, this machine's images, the rendered bundle as text and in a folder, and what is committed."""
+
+    stack: Stack
+    chosen: Effective
+    files: dict[str, str]
+    folder: Path
+    committed: Mapping[str, str] | None
+
+    def tool(
+        self, check: str, image: str, entrypoint: str, arguments: Sequence[str], subfolder: str, inside: str
+    ) -> Iterator[Finding | Skipped]:
+        """Runs a tool on a rendered folder, if a server of its image runs: a Finding when it does not end with 0."""
+        if image not in {server.image for server in self.stack.running.values()}:
+            return
+        use = self.chosen.images.get(image)
+        if use is None:
+            yield Skipped(check, f"the image {self.stack.images[image].reference} cannot be had")
+            return
+        done = engine.tool(use.reference, entrypoint, arguments, {self.folder / subfolder: inside}, workdir=inside)
+        if done.returncode != 0:
+            words = "\n  ".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+            yield Finding(check, f"rendered/{subfolder}", f"{entrypoint} {' '.join(arguments)}:\n  {words}")

@@ -1,0 +1,184 @@
+"""The command line: arguments, printing, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from . import checks, engine, images, machine, project, schema
+from .errors import LookoutError, Unsatisfied
+from .model import load
+from .render import ROOT, render
+from .verify import live, smoke
+from .verify.polling import NotYet
+from .write import existing, write
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0 as claimed, 1 falls short, 2 wrong usage or model, 3 a tool is missing."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except LookoutError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lookout", description="An observability stack that proves itself.")
+    parser.add_argument(
+        "--model", type=Path, action="append", help="model file, then overlays in order (default: stack.yaml)"
+    )
+    parser.add_argument(
+        "--project", type=Path, default=ROOT / "build" / "project", help="folder of the running project"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def with_images(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--images", default="auto", help="auto, registry or local (docs/images.md)")
+        sub.add_argument("--strict", action="store_true", help="fail when an image cannot be had")
+
+    command("render", _render, "write rendered/ from the model")
+    command("model", _model, "show the model with overlays applied")
+    command("schema", _schema, "write stack.schema.json from the model's types")
+    with_images(command("images", _images, "show what each server would run, and why"))
+    with_images(command("check", _check, "check everything that can be checked without a running stack"))
+    up = command("up", _up, "start the stack, and end when it was seen live")
+    with_images(up)
+    up.add_argument("--within", type=float, default=180, help="seconds to become live in (default: 180)")
+    command("status", _status, "ask the running stack what `up` asks")
+    command("smoke", _smoke, "follow one request to each service into its metrics, log line and trace")
+    command("down", _down, "stop the stack, keep its data")
+    command("clean", _clean, "stop the stack, delete its data and secrets")
+    logs = command("logs", _logs, "follow the logs of containers")
+    logs.add_argument("containers", nargs="*")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _files(options: argparse.Namespace) -> list[Path]:
+    return options.model or [ROOT / "stack.yaml"]
+
+
+def _render(options: argparse.Namespace) -> int:
+    files = render(load(_files(options)))
+    changed = write(files, ROOT / "rendered")
+    _say(f"rendered   {len(files)} files, {len(changed)} changed" + "".join(f"\n  {path}" for path in changed))
+    return 0
+
+
+def _model(options: argparse.Namespace) -> int:
+    stack = load(_files(options))
+    _say(yaml.safe_dump(stack.model_dump(mode="json", by_alias=True, exclude_defaults=True), sort_keys=False).rstrip())
+    return 0
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    write_to = ROOT / schema.FILE
+    write_to.write_text(schema.text(), encoding="utf-8")
+    _say(f"wrote      {schema.FILE}")
+    return 0
+
+
+def _images(options: argparse.Namespace) -> int:
+    machine.ensure(_say)
+    choices = images.resolve(load(_files(options)), images.parse_source(options.images), _say, obtain=False)
+    for choice in choices:
+        _say(f"{choice.name:<18} {choice.origin:<9} {choice.use.reference if choice.use else '-':<58} {choice.why}")
+    missing = [choice for choice in choices if choice.use is None]
+    return 1 if options.strict and missing else 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    stack = load(_files(options))
+    machine.ensure(_say)
+    chosen = images.effective(stack, images.parse_source(options.images), options.strict, _say)
+    # What is committed was rendered from the model alone: with an overlay there is nothing to compare it with.
+    committed = existing(ROOT / "rendered") if options.model is None else None
+    report = checks.run_all(stack, chosen, committed, _say)
+    _say(report.summary())
+    return 0 if report.ok else 1
+
+
+def _up(options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    stack_files = _files(options)
+    load(stack_files)
+    machine.ensure(_say)
+    ready, changed = project.prepare(
+        stack_files, options.project, images.parse_source(options.images), options.strict, _say
+    )
+    begun = time.monotonic()
+    project.start(ready, changed)
+    verdicts = project.wait_until_live(ready, options.within, _say)
+    _say(project.table(ready, verdicts))
+    if not all(verdict.ok for verdict in verdicts):
+        raise Unsatisfied(f"not live after {time.monotonic() - begun:.0f} s\n{project.failures(ready, verdicts)}")
+    _say(f"live in {time.monotonic() - begun:.0f} s ({time.monotonic() - started:.0f} s with images)")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    engine.require()
+    running = project.opened(options.project)
+    verdicts = live.verdicts(running.live, running.compose)
+    _say(project.table(running, verdicts))
+    if not all(verdict.ok for verdict in verdicts):
+        raise Unsatisfied(project.failures(running, verdicts))
+    try:
+        alerts = live.firing(running.live)
+    except NotYet as reason:
+        raise Unsatisfied(str(reason)) from reason
+    _say("\nfiring: " + (", ".join(alerts) or "Watchdog only"))
+    return 0
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    engine.require()
+    running = project.opened(options.project)
+    failed = 0
+    for service, what, why in smoke.smoke(running.live):
+        failed += why is not None
+        _say(f"{'ok  ' if why is None else 'FAIL'}  {service:<20} {what}" + (f": {why}" if why else ""))
+    if failed:
+        raise Unsatisfied(f"smoke      {failed} fell short")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    engine.require()
+    project.stop(options.project)
+    _say("stopped; data is kept (`make clean` deletes it)")
+    return 0
+
+
+def _clean(options: argparse.Namespace) -> int:
+    engine.require()
+    project.stop(options.project, "--volumes")
+    shutil.rmtree(options.project)
+    _say("stopped; data and secrets are deleted")
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    engine.require()
+    running = project.opened(options.project)
+    return engine.follow(running.compose, options.containers)

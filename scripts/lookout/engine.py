@@ -1,0 +1,120 @@
+"""The one place that calls ``docker`` and ``docker compose``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import MissingTool, Unsatisfied
+
+_SETUP = "run `make up`, or install Docker Engine 20.10+ and the Compose v2 plugin"
+
+
+def run(
+    *arguments: str,
+    stdin: str | None = None,
+    check: bool = True,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs ``docker`` with the arguments. Raises Unsatisfied with its last words when it fails and ``check`` is set."""
+    if shutil.which("docker") is None:
+        raise MissingTool(f"docker is not on this machine: {_SETUP}")
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], input=stdin, capture_output=True, text=True, cwd=cwd, timeout=timeout,
+            env={**os.environ, **(env or {})}, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Unsatisfied(f"docker {' '.join(arguments[:4])} … did not end within {timeout:.0f} s") from error
+    if check and done.returncode != 0:
+        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-12:])
+        raise Unsatisfied(f"docker {' '.join(arguments[:4])} … ended with {done.returncode}:\n{words}")
+    return done
+
+
+def require() -> None:
+    """Raises MissingTool unless an engine answers and the Compose v2 plugin is there."""
+    if run("version", "--format", "{{.Server.Version}}", check=False).returncode != 0:
+        raise MissingTool(f"no Docker engine answers: {_SETUP}")
+    if run("compose", "version", check=False).returncode != 0:
+        raise MissingTool(f"the Compose v2 plugin is missing: {_SETUP}")
+
+
+def root() -> str:
+    """The folder in which the engine keeps its containers."""
+    return run("info", "--format", "{{.DockerRootDir}}").stdout.strip()
+
+
+def architecture() -> str:
+    """The architecture of the engine, as Go names it: ``amd64`` or ``arm64``."""
+    return run("version", "--format", "{{.Server.Arch}}").stdout.strip()
+
+
+def has_image(reference: str) -> bool:
+    """Whether the engine's store holds an image of that name."""
+    return run("image", "inspect", "--format", "{{.Id}}", reference, check=False).returncode == 0
+
+
+def pull(reference: str) -> str | None:
+    """Pulls an image. None when it worked, else the reason why not."""
+    done = run("pull", "--quiet", reference, check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+
+
+def tool(
+    image: str, entrypoint: str, arguments: Sequence[str], mounts: dict[Path, str], workdir: str = "/"
+) -> subprocess.CompletedProcess[str]:
+    """Runs a tool of an image once, without a network, with folders mounted read-only."""
+    volumes = [word for host, inside in mounts.items() for word in ("--volume", f"{host.resolve()}:{inside}:ro")]
+    return run(
+        "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp:mode=1777",
+        "--user", f"{os.getuid()}:{os.getgid()}", "--workdir", workdir, *volumes,
+        "--entrypoint", entrypoint, image, *arguments,
+        check=False, timeout=120,
+    )  # fmt: skip
+
+
+class Compose:
+    """A compose project in a folder."""
+
+    def __init__(self, folder: Path, project: str) -> None:
+        self.folder = folder
+        self.project = project
+
+    def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs ``docker compose`` on the project."""
+        command = ("compose", "--project-name", self.project, "--file", str(self.folder / "compose.yaml"), *arguments)
+        return run(*command, check=check, cwd=self.folder, env={"DOCKER_ROOT": root()})
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """What the engine says of each container of the project, by compose service name."""
+        ids = run(
+            "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}"
+        ).stdout.split()
+        if not ids:
+            return {}
+        inspected = run("inspect", *ids, check=False).stdout
+        found = json.loads(inspected or "[]")
+        return {
+            container["Config"]["Labels"]["com.docker.compose.service"]: container
+            for container in found
+            if container["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"
+        }
+
+    def tail(self, container: str, lines: int = 8) -> str:
+        """The last log lines of a container."""
+        done = self("logs", "--no-color", "--no-log-prefix", "--tail", str(lines), container, check=False)
+        return (done.stdout + done.stderr).strip()
+
+
+def follow(compose: Compose, containers: Sequence[str]) -> int:
+    """Prints the logs of containers as they come, until interrupted. Returns docker's exit code."""
+    command = ["docker", "compose", "--project-name", compose.project, "--file", str(compose.folder / "compose.yaml")]
+    return subprocess.run([*command, "logs", "--follow", "--tail", "50", *containers], check=False).returncode

@@ -1,0 +1,60 @@
+"""Numbers of the rule tests that follow from the model, so that a changed threshold comes with tests that fit it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .model import Stack
+
+STEP_SECONDS = 15
+"""Distance of the samples in the tests of HighErrorRate, and of their evaluations."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Requests a step that succeed and fail when HighErrorRate must fire; ``few`` fail when it must not."""
+
+    good: float
+    bad: float
+    few: float
+    steps: int
+    fires_at: str
+    resolved_at: str
+
+
+@dataclass(frozen=True)
+class Restarts:
+    """How many restarts are allowed, and when ContainerRestarting must be silent, fire and be over."""
+
+    allowed: int
+    steps: int
+    last_allowed: str
+    fires_at: str
+    resolved_at: str
+
+
+def errors(stack: Stack) -> Errors:
+    """The failing phase lasts until the alert has fired for a while, and the phase after it as long."""
+    rate = stack.alerts.error_rate
+    steps = _steps(rate.window.seconds + rate.for_.seconds) + 8
+    bad = min(100.0, 2 * rate.above.number)
+    return Errors(round(100 - bad, 6), bad, round(rate.above.number / 2, 6), steps, _time(steps - 2), _time(2 * steps))
+
+
+def restarts(stack: Stack) -> Restarts:
+    """The container starts anew at every step from the sixth on, once more than allowed."""
+    rule = stack.alerts.restarts
+    every = stack.scrape.slow.interval.seconds
+    window = math.ceil(rule.window.seconds / every)
+    fires = 6 + rule.more_than
+    times = (f"{step * every:g}s" for step in (fires - 1, fires, fires + window + 2))
+    return Restarts(rule.more_than, window + 4, *times)
+
+
+def _steps(seconds: float) -> int:
+    return math.ceil(seconds / STEP_SECONDS)
+
+
+def _time(step: int) -> str:
+    return f"{step * STEP_SECONDS}s"

@@ -1,0 +1,141 @@
+"""Which image each server gets, and from where: the engine's store, a registry, or a recipe built here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from . import engine, recipes
+from .errors import Unsatisfied, WrongUsage
+from .model import Stack
+from .render import ImageUse, as_written
+
+Source = Literal["auto", "registry", "local"]
+Origin = Literal["store", "pulled", "built", "to pull", "to build", "missing"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The image that one name of the model resolves to; ``use`` is None when it cannot be had."""
+
+    name: str
+    use: ImageUse | None
+    origin: Origin
+    why: str
+
+
+@dataclass(frozen=True)
+class Effective:
+    """The model with this machine's choices applied, and what they were."""
+
+    stack: Stack
+    images: dict[str, ImageUse]
+    choices: tuple[Choice, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def resolve(stack: Stack, source: Source, say: Callable[[str], None], obtain: bool = True) -> list[Choice]:
+    """A choice for each image that the model's containers use. With ``obtain`` off nothing is pulled or built."""
+    unreachable: dict[str, str] = {}
+    used = {server.image for server in stack.running.values()} | ({"services"} if stack.bundled else set())
+    return [_choose(stack, name, source, say, obtain, unreachable) for name in stack.images if name in used]
+
+
+def _choose(
+    stack: Stack, name: str, source: Source, say: Callable[[str], None], obtain: bool, unreachable: dict[str, str]
+) -> Choice:
+    image = stack.images[name]
+    why = "the model names no recipe for it" if image.recipe is None else "Lookout's own"
+    if image.reference and source != "local":
+        if engine.has_image(image.reference):
+            return Choice(name, ImageUse(image.reference), "store", "the pinned image is in the engine's store")
+        registry = image.reference.split("/")[0] if "." in image.reference.split("/")[0] else "docker.io"
+        if not obtain:
+            return Choice(name, ImageUse(image.reference), "to pull", "not in the engine's store")
+        if registry not in unreachable:
+            say(f"pulling {image.reference}")
+            reason = engine.pull(image.reference)
+            if reason is None:
+                return Choice(name, ImageUse(image.reference), "pulled", "pulled from its registry")
+            why = f"{image.reference} cannot be pulled: {reason}"
+            if "no such host" in reason or "dial tcp" in reason or "timeout" in reason.lower():
+                unreachable[registry] = f"{registry} cannot be reached"
+        else:
+            why = f"{image.reference} cannot be pulled: {unreachable[registry]}"
+        if source == "registry":
+            return Choice(name, None, "missing", why)
+    elif image.reference:
+        why = f"{image.reference} has no recipe, and only local images were asked for"
+    if image.recipe is None:
+        return Choice(name, None, "missing", why)
+    tag = recipes.tag(image.recipe)
+    if engine.has_image(tag):
+        return Choice(name, ImageUse(tag, True), "store", f"built before from compose/images/{image.recipe}")
+    if obtain:
+        recipes.build(image.recipe, lambda: _base(stack, source, say, unreachable), say)
+    return Choice(name, ImageUse(tag, True), "built" if obtain else "to build", f"compose/images/{image.recipe}")
+
+
+def _base(stack: Stack, source: Source, say: Callable[[str], None], unreachable: dict[str, str]) -> str:
+    """The image that local images stand on: Debian's own, or one made of its packages."""
+    choice = _choose(stack, "debian", source, say, True, unreachable)
+    if choice.use is None:
+        raise Unsatisfied(f"nothing can be built here: {choice.why}")
+    return choice.use.reference
+
+
+def effective(stack: Stack, source: Source, strict: bool, say: Callable[[str], None]) -> Effective:
+    """The model as this machine can run it.
+
+    Raises Unsatisfied when ``strict`` and an image cannot be had, or when one that nothing can replace is missing.
+    """
+    choices = resolve(stack, source, say)
+    notes: list[str] = []
+    missing = {choice.name: choice for choice in choices if choice.use is None}
+    stores = tuple(store for store in stack.traces.stores if stack.servers[store].image not in missing)
+    if not stores and "jaeger" in stack.servers and not strict:
+        fallback = stack.model_copy(update={"traces": stack.traces.model_copy(update={"stores": ("jaeger",)})})
+        again = _choose(fallback, fallback.servers["jaeger"].image, source, say, True, {})
+        choices.append(again)
+        if again.use is not None:
+            stores = ("jaeger",)
+            notes.append("Jaeger is the trace store in the place of " + ", ".join(stack.traces.stores))
+    if not stores:
+        raise Unsatisfied(
+            "no image of a trace store can be had: " + "; ".join(choice.why for choice in missing.values())
+        )
+    left_out = tuple(name for name, server in stack.running.items() if server.image in missing)
+    for name in left_out:
+        why = missing[stack.running[name].image].why
+        notes.append(f"left out: {name} ({why}; docs/images.md says how to supply it)")
+    if left_out and strict:
+        raise Unsatisfied("--strict, and not everything can be had:\n  " + "\n  ".join(notes))
+    vital = [name for name in left_out if name in ("prometheus", "alertmanager", "probe")]
+    if vital or ("services" in missing and stack.bundled):
+        raise Unsatisfied("cannot do without: " + "; ".join(choice.why for choice in missing.values()))
+    # A server of the model that was left out goes together with its scrape, datasource, rules, panels and port.
+    servers = {name: server for name, server in stack.servers.items() if name not in left_out}
+    ports = {name: port for name, port in stack.publish.ports.items() if name not in left_out}
+    running = stack.model_copy(
+        update={
+            "servers": servers,
+            "publish": stack.publish.model_copy(update={"ports": ports}),
+            "traces": stack.traces.model_copy(update={"stores": stores}),
+        }
+    )
+    images = {choice.name: choice.use for choice in choices if choice.use is not None}
+    for name, written in as_written(stack).items():
+        # Lookout's own images also get the name that rendered/ has, so that a copy of it finds them.
+        if written.built and name in images:
+            engine.run("tag", images[name].reference, written.reference)
+    return Effective(running, images, tuple(choices), left_out, tuple(notes))
+
+
+def parse_source(word: str) -> Source:
+    """``auto``, ``registry`` or ``local``. Raises WrongUsage for anything else."""
+    match word:
+        case "auto" | "registry" | "local":
+            return word
+    raise WrongUsage(f"--images is {word!r}; it can be auto, registry or local")

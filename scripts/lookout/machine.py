@@ -1,0 +1,104 @@
+"""Bringing up a fresh machine: a Docker engine and the Compose v2 plugin, where there are none and we may.
+
+On Debian as root they come from Debian's packages, and the engine is started. Anywhere else, and on a machine that
+already has an engine, nothing is changed: the error names the command to run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from . import engine, packages
+from .errors import MissingTool, Unsatisfied
+from .render import ROOT
+from .verify.polling import NotYet, poll_until
+
+COMPOSE_MINIMUM: Final = "2.20"
+_LOG: Final = ROOT / "build" / "dockerd.log"
+
+
+def ensure(say: Callable[[str], None]) -> None:
+    """Makes sure that an engine and the Compose v2 plugin answer.
+
+    Raises MissingTool (exit 3) with the exact command where they are missing and cannot or must not be installed.
+    """
+    had_engine = _answers()
+    if had_engine and _has_compose():
+        return
+    if had_engine:
+        raise MissingTool(
+            "this machine has a Docker engine without the Compose v2 plugin; install the plugin:\n"
+            "  apt-get install -y docker-compose-plugin    (Docker's packages)\n"
+            "  apt-get install -y docker-compose-v2        (Ubuntu)"
+        )
+    if not _may_install():
+        raise MissingTool(
+            "no Docker engine answers on this machine; start it, or install Docker Engine 20.10+ with Compose v2:\n"
+            "  systemctl start docker                      (installed, not running)\n"
+            "  sudo make up                                (Debian: installs both from Debian's packages)\n"
+            "  brew install --cask docker                  (macOS)"
+        )
+    if shutil.which("dockerd") is None or shutil.which("mmdebstrap") is None:
+        say("setup      installing Docker Engine from Debian's packages")
+        _call(["apt-get", "update", "-qq"])
+        _call(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io", "iptables", "mmdebstrap"])
+    if not _answers():
+        say("setup      starting Docker Engine")
+        _start()
+    if not _has_compose():
+        say("setup      installing the Compose v2 plugin from Debian's packages")
+        with tempfile.TemporaryDirectory() as scratch:
+            _call(["dpkg", "--install", str(packages.download("docker-compose", COMPOSE_MINIMUM, Path(scratch)))])
+    engine.require()
+
+
+def _answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return engine.run("version", "--format", "{{.Server.Version}}", check=False).returncode == 0
+
+
+def _has_compose() -> bool:
+    return engine.run("compose", "version", check=False).returncode == 0
+
+
+def _may_install() -> bool:
+    release = Path("/etc/os-release")
+    debian = release.exists() and "ID=debian" in release.read_text(encoding="utf-8").splitlines()
+    return debian and os.geteuid() == 0
+
+
+def _start() -> None:
+    if Path("/run/systemd/system").exists():
+        _call(["systemctl", "start", "docker"])
+    else:
+        _LOG.parent.mkdir(parents=True, exist_ok=True)
+        with _LOG.open("ab") as log:
+            # In a session of its own, and no child of ours: it outlives this process.
+            subprocess.run(
+                ["setsid", "--fork", "dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True
+            )
+
+    def answer() -> None:
+        if not _answers():
+            raise NotYet("it does not answer")
+
+    try:
+        poll_until(answer, "starting dockerd", within=60)
+    except Unsatisfied as error:
+        words = "\n".join(_LOG.read_text(encoding="utf-8").splitlines()[-10:]) if _LOG.exists() else ""
+        raise MissingTool(f"{error}\n{words}") from error
+
+
+def _call(command: list[str]) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-10:])
+        raise MissingTool(f"{' '.join(command)} ended with {done.returncode}:\n{words}")

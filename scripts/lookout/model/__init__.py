@@ -1,0 +1,19 @@
+"""The model: its types, how it is read, what makes it consistent."""
+
+from .load import load
+from .stack import Image, Receiver, Scrape, Server, Service, Stack
+from .types import Duration, Percent, SecretFile, Size
+
+__all__ = [
+    "Duration",
+    "Image",
+    "Percent",
+    "Receiver",
+    "Scrape",
+    "SecretFile",
+    "Server",
+    "Service",
+    "Size",
+    "Stack",
+    "load",
+]

@@ -1,0 +1,230 @@
+"""What types cannot say: names that must exist, be unique or agree with each other."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator
+
+from .stack import Stack
+from .tree import Key
+
+Finding = tuple[tuple[Key, ...], str, str]
+"""Path in the model, cause, mend."""
+
+
+def broken(stack: Stack) -> list[Finding]:
+    """Everything inconsistent in a model whose types are right."""
+    rules: tuple[Callable[[Stack], Iterator[Finding]], ...] = (
+        _names,
+        _host_ports,
+        _dependencies,
+        _servers,
+        _published,
+        _scrapes,
+        _routes,
+        _retention,
+        _stores,
+        _traffic,
+    )
+    return [finding for rule in rules for finding in rule(stack)]
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f'did you mean "{close[0]}"?' if close else "known are: " + ", ".join(sorted(known))
+
+
+def _names(stack: Stack) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, service in enumerate(stack.services):
+        path = ("services", index, "name")
+        if service.name in seen:
+            yield path, f'a service named "{service.name}" stands twice', "rename one, or remove it"
+        if service.name in stack.servers:
+            yield path, f'"{service.name}" is the name of a server too', "rename the service"
+        seen.add(service.name)
+
+
+def _host_ports(stack: Stack) -> Iterator[Finding]:
+    owners: dict[int, str] = {}
+    for name, port in stack.publish.ports.items():
+        if port in owners:
+            yield (
+                ("publish", "ports", name),
+                f"port {port} of the host is given to {owners[port]} and to {name}",
+                "give one of them another port",
+            )
+        owners.setdefault(port, name)
+    addresses: dict[str, str] = {}
+    ports: dict[int, str] = {}
+    for index, service in enumerate(stack.services):
+        if service.address:
+            if service.address in addresses:
+                yield (
+                    ("services", index, "address"),
+                    f"{service.address} is the address of {addresses[service.address]} and of {service.name}",
+                    "a target belongs to one service",
+                )
+            addresses.setdefault(str(service.address), service.name)
+        elif service.port is not None:
+            if service.port in ports:
+                yield (
+                    ("services", index, "port"),
+                    f"port {service.port} is used by {ports[service.port]} and by {service.name}",
+                    "give each bundled service a port of its own",
+                )
+            ports.setdefault(service.port, service.name)
+
+
+def _dependencies(stack: Stack) -> Iterator[Finding]:
+    known = {service.name for service in stack.services} | set(stack.servers)
+    for index, service in enumerate(stack.services):
+        for place, name in enumerate(service.depends_on):
+            path = ("services", index, "depends_on", place)
+            where = f"services.{service.name}.depends_on"
+            if name == service.name:
+                yield path, f"{where} names the service itself", "remove it"
+            elif name not in known:
+                yield path, f'{where} names "{name}", which is no service and no server', _suggest(name, known)
+
+
+def _servers(stack: Stack) -> Iterator[Finding]:
+    bundled_needs = ("otel-collector",) if stack.bundled else ()
+    for name in ("prometheus", "alertmanager", "probe", "receiver", *bundled_needs):
+        if name not in stack.servers:
+            yield ("servers",), f"{name} is missing", "a bundle with these services needs it: add it back"
+    for name, server in stack.servers.items():
+        if server.image not in stack.images:
+            yield (
+                ("servers", name, "image"),
+                f'servers.{name}.image names "{server.image}", which images does not have',
+                _suggest(server.image, stack.images),
+            )
+        for place, network in enumerate(server.networks):
+            if network not in stack.networks:
+                yield (
+                    ("servers", name, "networks", place),
+                    f'servers.{name}.networks names "{network}", which networks does not have',
+                    _suggest(network, stack.networks),
+                )
+    for network in ("edge", "app", "telemetry"):
+        if network not in stack.networks:
+            yield ("networks",), f'the network "{network}" is missing', "services need it: add it back"
+    if stack.bundled and "services" not in stack.images:
+        yield ("images",), 'the image "services" is missing', "the bundled services run from it: add it back"
+
+
+def _published(stack: Stack) -> Iterator[Finding]:
+    known = {service.name for service in stack.bundled} | {n for n, server in stack.servers.items() if server.port}
+    for name in stack.publish.ports:
+        path = ("publish", "ports", name)
+        if name not in known:
+            yield path, f'publish.ports names "{name}", which is no container with a port', _suggest(name, known)
+        elif name in stack.servers and "edge" not in stack.servers[name].networks:
+            yield path, f"{name} is published but not on the network edge", f"add edge to servers.{name}.networks"
+
+    stores = stack.traces.stores if stack.bundled else ()
+    for name in ("prometheus", "receiver", "loki", "grafana", *stores):
+        if name in stack.running and name not in stack.publish.ports:
+            yield (
+                ("publish", "ports"),
+                f"{name} is not published, so `up` cannot ask it",
+                "give it a port of this machine",
+            )
+    try:
+        ipaddress.IPv4Address(stack.publish.address)
+    except ValueError:
+        address = stack.publish.address
+        yield ("publish", "address"), f"publish.address of {address} is no IPv4 address", "use 127.0.0.1"
+
+
+def _scrapes(stack: Stack) -> Iterator[Finding]:
+    for name, scrape in stack.scrape:
+        if scrape.timeout.seconds > scrape.interval.seconds:
+            yield (
+                ("scrape", name, "timeout"),
+                f"scrape.{name}.timeout of {scrape.timeout} is longer than its interval of {scrape.interval}",
+                "Prometheus refuses that: shorten the timeout or lengthen the interval",
+            )
+        if scrape.interval.seconds < 0.25:
+            yield (
+                ("scrape", name, "interval"),
+                f"scrape.{name}.interval of {scrape.interval} is below 250ms",
+                "shorter intervals cost more than they tell: use 250ms or more",
+            )
+
+
+def _routes(stack: Stack) -> Iterator[Finding]:
+    for severity, receivers in stack.routes.items():
+        for place, name in enumerate(receivers):
+            if name not in stack.receivers:
+                yield (
+                    ("routes", severity, place),
+                    f'routes.{severity} names "{name}", which is no receiver',
+                    _suggest(name, stack.receivers),
+                )
+    for severity in ("critical", "warning", "info"):
+        if not stack.routes.get(severity):
+            yield ("routes",), f"routes.{severity} names no receiver", "name at least one, or its alerts reach nobody"
+
+
+def _retention(stack: Stack) -> Iterator[Finding]:
+    for name in ("error_rate", "restarts"):
+        window = getattr(stack.alerts, name).window
+        if stack.retention.metrics.seconds < window.seconds:
+            yield (
+                ("retention", "metrics"),
+                f"retention.metrics of {stack.retention.metrics} is shorter than alerts.{name}.window of {window}",
+                f"keep metrics for {window} at least, or shorten the window",
+            )
+    window = stack.alerts.error_rate.window
+    if window.seconds < 4 * stack.scrape.standard.interval.seconds:
+        yield (
+            ("alerts", "error_rate", "window"),
+            f"alerts.error_rate.window of {window} holds fewer than four scrapes of {stack.scrape.standard.interval}",
+            "a rate over so few samples is noise: lengthen the window",
+        )
+    restarts, interval = stack.alerts.restarts, stack.scrape.slow.interval
+    if restarts.window.seconds < (restarts.more_than + 2) * interval.seconds:
+        yield (
+            ("alerts", "restarts", "window"),
+            f"alerts.restarts.window of {restarts.window} is too short to see more than {restarts.more_than} restarts "
+            f"in scrapes of {interval}",
+            f"lengthen the window to {restarts.more_than + 2} scrapes at least, or allow fewer restarts",
+        )
+    if not 0 < stack.alerts.error_rate.above.number < 100:
+        yield (
+            ("alerts", "error_rate", "above"),
+            f"alerts.error_rate.above of {stack.alerts.error_rate.above} can never or always be exceeded",
+            "use more than 0% and less than 100%",
+        )
+    for signal in ("logs", "traces"):
+        kept = getattr(stack.retention, signal)
+        if kept.seconds < 24 * 3600 or kept.seconds % 3600:
+            yield (
+                ("retention", signal),
+                f"retention.{signal} of {kept} is not a whole number of hours of at least a day",
+                "Loki and Tempo delete by day and count in hours: use 24h, 1d or more",
+            )
+
+
+def _stores(stack: Stack) -> Iterator[Finding]:
+    if len(set(stack.traces.stores)) != len(stack.traces.stores):
+        yield ("traces", "stores"), "traces.stores names a store twice", "name each once"
+    for place, store in enumerate(stack.traces.stores):
+        if store not in stack.servers:
+            yield (
+                ("traces", "stores", place),
+                f'traces.stores names "{store}", which servers does not have',
+                "add it to servers",
+            )
+
+
+def _traffic(stack: Stack) -> Iterator[Finding]:
+    if "traffic" in stack.running and "frontend" not in {service.name for service in stack.bundled}:
+        yield (
+            ("traffic", "rate"),
+            "traffic.rate is more than 0, and the frontend, which the generator goes through, is not in the bundle",
+            "set traffic.rate to 0",
+        )

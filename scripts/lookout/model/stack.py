@@ -1,0 +1,324 @@
+"""The typed, frozen model. The only defaults of the product stand here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .types import Address, Duration, Percent, SecretFile, Size, Slug, Url
+
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+ServerName = Literal[
+    "prometheus",
+    "alertmanager",
+    "grafana",
+    "loki",
+    "promtail",
+    "tempo",
+    "jaeger",
+    "otel-collector",
+    "node-exporter",
+    "cadvisor",
+    "blackbox-exporter",
+    "postgres-exporter",
+    "redis-exporter",
+    "postgres",
+    "redis",
+    "receiver",
+    "simulators",
+    "traffic",
+    "probe",
+]
+Store = Literal["tempo", "jaeger"]
+Severity = Literal["critical", "warning", "info"]
+ScrapeClass = Literal["critical", "standard", "slow"]
+
+
+SERVES: dict[ServerName, ServerName] = {
+    "promtail": "loki", "postgres-exporter": "postgres", "redis-exporter": "redis",
+}  # fmt: skip
+"""A server that is of no use without another."""
+
+
+class Part(BaseModel):
+    """A part of the model: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Service(Part):
+    """A service that is watched: in the bundle by its ``port``, or outside by its ``address``."""
+
+    name: Slug
+    port: Port | None = Field(None, description="listens here, in the bundle")
+    address: Address | None = Field(None, description="host:port of a service that runs outside the bundle")
+    tier: Literal["critical", "standard"] = "standard"
+    owner: Slug = Field(description="the team that answers for it; the label `team` of its alerts")
+    depends_on: tuple[Slug, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Service:
+        if (self.port is None) == (self.address is None):
+            raise ValueError("needs either a port (runs in the bundle) or an address (runs outside), not both")
+        return self
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it runs in the bundle."""
+        return self.port is not None
+
+    @property
+    def target(self) -> str:
+        """host:port as Prometheus reaches it."""
+        return str(self.address) if self.address else f"{self.name}:{self.port}"
+
+
+class Server(Part):
+    """A container of the bundle that is not one of the services."""
+
+    image: Slug
+    port: Port | None = None
+    metrics: Port | None = Field(None, description="the port of its own metrics; absent when it has none")
+    memory: Size
+    networks: tuple[Slug, ...] = ()
+
+
+class Image(Part):
+    """Where an image comes from: pinned upstream, built from a recipe, or both."""
+
+    reference: Annotated[str, Field(pattern=r"^[a-z0-9./_-]+:[A-Za-z0-9._-]+$")] | None = None
+    recipe: Slug | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Image:
+        if self.reference is None and self.recipe is None:
+            raise ValueError("needs a reference, a recipe, or both")
+        return self
+
+
+class Network(Part):
+    """A network of the compose project."""
+
+    internal: bool = False
+
+
+class Publish(Part):
+    """Host ports by container name."""
+
+    address: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")] = "127.0.0.1"
+    ports: dict[Slug, Port]
+
+
+class Traffic(Part):
+    """The traffic generator: requests a second, and the seed of its choices."""
+
+    rate: Annotated[float, Field(ge=0, le=1000)] = 3
+    seed: int = 1
+
+
+class Scrape(Part):
+    """How often, and for how long at most, a class of targets is scraped."""
+
+    interval: Duration
+    timeout: Duration
+
+
+class ScrapeClasses(Part):
+    """The three classes of targets."""
+
+    critical: Scrape
+    standard: Scrape
+    slow: Scrape
+
+
+class ServiceDown(Part):
+    """How many scrapes in a row must fail before a service counts as down."""
+
+    failed_scrapes: Annotated[int, Field(ge=2, le=10)] = 2
+
+
+class ErrorRate(Part):
+    """The share of failed requests above which a service is in trouble, over a window, for a time."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    above: Percent
+    window: Duration
+    for_: Duration = Field(alias="for")
+
+
+class Restarts(Part):
+    """How many restarts of one container within a window are too many."""
+
+    more_than: Annotated[int, Field(ge=1)]
+    window: Duration
+
+
+class Alerts(Part):
+    """Thresholds of the alerts."""
+
+    service_down: ServiceDown
+    error_rate: ErrorRate
+    restarts: Restarts
+
+    @property
+    def longest_window(self) -> Duration:
+        """The longest stretch of history that a rule reads."""
+        return max((self.error_rate.window, self.restarts.window), key=lambda window: window.seconds)
+
+
+class Webhook(Part):
+    """Any HTTP endpoint that takes Alertmanager's JSON."""
+
+    url: Url
+
+
+class Slack(Part):
+    """A Slack incoming webhook."""
+
+    channel: str
+    api_url_file: SecretFile
+
+
+class Telegram(Part):
+    """A Telegram bot."""
+
+    chat_id: int
+    bot_token_file: SecretFile
+
+
+class Email(Part):
+    """Mail through an SMTP server with a login."""
+
+    to: str
+    sender: str
+    smarthost: Address
+    username: str
+    password_file: SecretFile
+
+
+class PagerDuty(Part):
+    """PagerDuty, Events API v2."""
+
+    routing_key_file: SecretFile
+
+
+class Receiver(Part):
+    """One place notifications go to; exactly one kind."""
+
+    webhook: Webhook | None = None
+    slack: Slack | None = None
+    telegram: Telegram | None = None
+    email: Email | None = None
+    pagerduty: PagerDuty | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Receiver:
+        kinds = [name for name in type(self).model_fields if getattr(self, name)]
+        if len(kinds) != 1:
+            raise ValueError("needs exactly one of " + ", ".join(type(self).model_fields))
+        return self
+
+
+class Links(Part):
+    """Addresses that notifications point to."""
+
+    runbooks: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~:/?&=%+-]*[^/\s#{}]$")] = Field(
+        description="folder or URL of the runbooks, without a slash at the end"
+    )
+
+
+class Retention(Part):
+    """How long each signal is kept."""
+
+    metrics: Duration
+    logs: Duration
+    traces: Duration
+
+
+class Keep(Part):
+    """Which traces are kept by tail sampling."""
+
+    errors: Literal["100%"] = "100%"
+    slower_than: Duration
+    rest: Percent
+
+
+class Traces(Part):
+    """Where traces are stored, and which."""
+
+    stores: Annotated[tuple[Store, ...], Field(min_length=1)]
+    keep: Keep
+
+
+class Stack(Part):
+    """The whole model."""
+
+    project: Slug = Field(description="name of the compose project")
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    services: Annotated[tuple[Service, ...], Field(min_length=1)]
+    servers: dict[ServerName, Server]
+    images: dict[Slug, Image]
+    networks: dict[Slug, Network]
+    publish: Publish
+    service_memory: Size
+    traffic: Traffic = Traffic()
+    scrape: ScrapeClasses
+    alerts: Alerts
+    receivers: dict[Slug, Receiver]
+    routes: dict[Severity, tuple[Slug, ...]]
+    links: Links
+    retention: Retention
+    traces: Traces
+
+    @property
+    def bundled(self) -> tuple[Service, ...]:
+        """The services that run in the bundle."""
+        return tuple(service for service in self.services if service.bundled)
+
+    @property
+    def running(self) -> dict[str, Server]:
+        """The servers that this model runs: trace stores when chosen, traffic with a rate, helpers with theirs."""
+        unused = {store for store in ("tempo", "jaeger") if store not in self.traces.stores}
+        unused |= {name for name, served in SERVES.items() if served not in self.servers}
+        if self.traffic.rate == 0:
+            unused.add("traffic")
+        return {name: server for name, server in self.servers.items() if name not in unused}
+
+    @property
+    def ships_logs(self) -> bool:
+        """Whether log lines of containers reach Loki."""
+        return "promtail" in self.running
+
+    @property
+    def containers(self) -> tuple[str, ...]:
+        """Names of all containers of the bundle that stay up (the one-shot `probe` does not)."""
+        return (*(name for name in self.running if name != "probe"), *(service.name for service in self.bundled))
+
+    def networks_of(self, service: Service) -> tuple[str, ...]:
+        """The networks of a bundled service: it reaches databases only when it depends on one."""
+        needs_data = any("data" in self.servers[name].networks for name in service.depends_on if name in self.servers)
+        return ("edge", "app", "telemetry", *(("data",) if needs_data else ()))
+
+    def port_of(self, container: str) -> int:
+        """The port that a container of the bundle listens on. KeyError when it has none."""
+        ports = {service.name: service.port for service in self.bundled}
+        ports.update({name: server.port for name, server in self.running.items()})
+        port = ports[container]
+        if port is None:
+            raise KeyError(container)
+        return port
+
+    def url_of(self, container: str) -> str | None:
+        """The address of a published container on this machine; None when it is not published."""
+        port = self.publish.ports.get(container)
+        if port is None or container not in self.containers:
+            return None
+        host = "127.0.0.1" if self.publish.address == "0.0.0.0" else self.publish.address
+        return f"http://{host}:{port}"
+
+    @property
+    def secret_files(self) -> tuple[SecretFile, ...]:
+        """The secrets that the user has to supply for the receivers of this model."""
+        kinds = [kind for receiver in self.receivers.values() for _, kind in receiver if kind is not None]
+        return tuple(value for kind in kinds for _, value in kind if isinstance(value, SecretFile))

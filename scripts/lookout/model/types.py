@@ -1,0 +1,131 @@
+"""The scalar types of the model: durations, sizes, shares, names. Each refuses what it cannot mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$")]
+"""A name in lower case: letters, digits and dashes, 2 to 40 characters."""
+
+
+class _Text(str):
+    """A string with a pattern of its own, whose meaning a subclass gives."""
+
+    pattern: ClassVar[str]
+    expects: ClassVar[str]
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        if not isinstance(value, str) or not re.fullmatch(cls.pattern, value):
+            raise PydanticCustomError(
+                "text", "is {got}; expected {expects}", {"got": repr(value), "expects": cls.expects}
+            )
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^({cls.pattern})$", "description": cls.expects}
+
+
+class Duration(_Text):
+    """A Prometheus duration with one unit, such as ``250ms``, ``15s`` or ``30d``."""
+
+    pattern = r"[1-9]\d*(ms|s|m|h|d|w|y)"
+    expects = 'a duration such as "250ms", "15s", "5m" or "30d"'
+    units: ClassVar[dict[str, float]] = {
+        "ms": 0.001,
+        "s": 1,
+        "m": 60,
+        "h": 3600,
+        "d": 86400,
+        "w": 7 * 86400,
+        "y": 365 * 86400,
+    }
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        number, unit = re.fullmatch(r"(\d+)(\w+)", self).groups()  # type: ignore[union-attr]
+        return int(number) * self.units[unit]
+
+    @property
+    def milliseconds(self) -> int:
+        """Length in whole milliseconds."""
+        return round(self.seconds * 1000)
+
+    @property
+    def hours(self) -> str:
+        """The same length in hours, for programs that know no days (Loki, Tempo)."""
+        return f"{round(self.seconds / 3600)}h"
+
+
+class Size(_Text):
+    """An amount of memory, such as ``256MiB`` or ``2GiB``."""
+
+    pattern = r"[1-9]\d*(MiB|GiB)"
+    expects = 'an amount of memory such as "256MiB" or "2GiB"'
+
+    @property
+    def bytes(self) -> int:
+        """The amount in bytes."""
+        return int(self[:-3]) * (1024**2 if self.endswith("MiB") else 1024**3)
+
+    @property
+    def mebibytes(self) -> int:
+        """The amount in MiB."""
+        return self.bytes // 1024**2
+
+
+class Percent(_Text):
+    """A share written as a percentage, such as ``5%`` or ``99.9%``."""
+
+    pattern = r"(100(\.0+)?|\d{1,2}(\.\d+)?)%"
+    expects = 'a percentage from 0% to 100%, such as "5%" or "99.9%"'
+
+    @property
+    def number(self) -> float:
+        """The percentage as a number from 0 to 100."""
+        return float(self[:-1])
+
+    @property
+    def ratio(self) -> float:
+        """The share as a number from 0 to 1."""
+        return round(self.number / 100, 10)
+
+
+class Address(_Text):
+    """A host and a port, such as ``host.docker.internal:9400``."""
+
+    pattern = (
+        r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:"
+        r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+    )
+    expects = 'host:port, such as "billing.internal:9400"'
+
+
+class Url(_Text):
+    """An http(s) address."""
+
+    pattern = r"https?://[^\s]+"
+    expects = 'an address such as "http://receiver:7110/"'
+
+
+class SecretFile(_Text):
+    """The path of a file with a secret, relative to the folder of the model."""
+
+    pattern = r"secrets/[A-Za-z0-9_.-]+"
+    expects = 'the path of a file in secrets/, such as "secrets/pagerduty"'
+
+    @property
+    def name(self) -> str:
+        """The name under which containers see the secret."""
+        return self.removeprefix("secrets/")

@@ -1,0 +1,221 @@
+"""Building images from recipes: folders under compose/images, each with a recipe.yaml and (mostly) a Dockerfile.
+
+A recipe names what goes into ``rootfs/`` of its build context: Debian packages, Go packages, Python wheels and
+folders of the checkout. The tag of an image is a fingerprint of everything that its recipe says, so that it is
+built once and again only when that changes. No address of a registry stands in a recipe: those are the machine's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from . import engine, packages
+from .errors import MissingTool, Unsatisfied
+from .render import ROOT
+
+FOLDER: Final = ROOT / "compose" / "images"
+BUILD: Final = ROOT / "build" / "images"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GoPackage(_Part):
+    """A Go package of the recipe's go.mod, built static to a path of the image."""
+
+    package: str
+    output: str
+    ldflags: str = ""
+
+
+class DebianPackage(_Part):
+    """A package of Debian unstable, unpacked without its dependencies; at least of this version."""
+
+    package: str
+    minimum: str
+    files: dict[str, str] = Field(description="path in the package → path in the image")
+
+
+class Wheels(_Part):
+    """Python wheels of a lock file, unpacked to a folder of the image."""
+
+    lock: str
+    python: str
+    into: str
+
+
+class Bootstrap(_Part):
+    """A base image made of packages: the minimum of a suite of Debian."""
+
+    suite: str
+
+
+class Recipe(_Part):
+    """What an image is made of."""
+
+    base: Literal["debian", "scratch"] | None = None
+    bootstrap: Bootstrap | None = None
+    go: tuple[GoPackage, ...] = ()
+    debian: tuple[DebianPackage, ...] = ()
+    wheels: Wheels | None = None
+    copy_: Annotated[
+        dict[str, str], Field(alias="copy", description="folder of the checkout → folder of the image")
+    ] = {}
+
+
+@cache
+def read(name: str) -> Recipe:
+    """The recipe of that name. Raises Unsatisfied when there is none or it is wrong."""
+    path = FOLDER / name / "recipe.yaml"
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise Unsatisfied(
+            f"images name the recipe {name!r}, and {path.relative_to(ROOT)} cannot be read: {error}"
+        ) from error
+    except ValidationError as error:
+        raise Unsatisfied(f"{path.relative_to(ROOT)} is wrong: {error}") from error
+
+
+@cache
+def tag(name: str) -> str:
+    """The reference of the image that the recipe makes: its name and the fingerprint of its content."""
+    recipe = read(name)
+    digest = hashlib.sha256()
+    for path in _sources(name, recipe):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    if recipe.base == "debian":
+        digest.update(tag("debian").encode())
+    return f"lookout/{name}:{digest.hexdigest()[:12]}"
+
+
+def _sources(name: str, recipe: Recipe) -> Iterator[Path]:
+    folders = [FOLDER / name, *(ROOT / source for source in recipe.copy_)]
+    for folder in folders:
+        yield from sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+        )
+    if recipe.wheels:
+        yield ROOT / recipe.wheels.lock
+
+
+def build(name: str, base: Callable[[], str], say: Callable[[str], None]) -> str:
+    """Builds the image of a recipe unless the engine has it, and returns its reference.
+
+    ``base`` obtains the image that recipes of base ``debian`` stand on, and is called only when one is built.
+
+    Raises Unsatisfied when a step fails and MissingTool when a program for it is missing; a failed build leaves
+    no image behind.
+    """
+    reference, recipe = tag(name), read(name)
+    if engine.has_image(reference):
+        return reference
+    started = time.monotonic()
+    with _context(name) as context:
+        if recipe.bootstrap:
+            with _step(say, f"{name}: Debian {recipe.bootstrap.suite} from packages"):
+                packages.bootstrap(recipe.bootstrap.suite, context / "root.tar")
+            engine.run("import", "--change", f"LABEL lookout.recipe={name}", str(context / "root.tar"), reference)
+        else:
+            _fill(name, recipe, context, say)
+            with _step(say, f"{name}: image"):
+                _dockerfile(name, context, reference, base() if recipe.base == "debian" else None)
+    say(f"{name}: built as {reference} in {time.monotonic() - started:.0f} s")
+    return reference
+
+
+@contextmanager
+def _context(name: str) -> Iterator[Path]:
+    context = BUILD / name
+    shutil.rmtree(context, ignore_errors=True)
+    (context / "rootfs").mkdir(parents=True)
+    try:
+        yield context
+    finally:
+        shutil.rmtree(context, ignore_errors=True)
+
+
+def _fill(name: str, recipe: Recipe, context: Path, say: Callable[[str], None]) -> None:
+    rootfs = context / "rootfs"
+    for package in recipe.debian:
+        with _step(say, f"{name}: Debian package {package.package}"):
+            packages.unpack(package.package, package.minimum, package.files, rootfs)
+    for number, target in enumerate(recipe.go, 1):
+        with _step(say, f"{name}: {target.package} ({number} of {len(recipe.go)})"):
+            _go_build(name, target, rootfs / target.output)
+    if recipe.wheels:
+        with _step(say, f"{name}: Python wheels"):
+            packages.wheels(ROOT / recipe.wheels.lock, recipe.wheels.python, rootfs / recipe.wheels.into)
+    for source, target_folder in recipe.copy_.items():
+        shutil.copytree(
+            ROOT / source,
+            rootfs / target_folder,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("__pycache__", "*.pyc"),
+        )
+
+
+def _go_build(name: str, target: GoPackage, output: Path) -> None:
+    command = ["build", "-trimpath", "-ldflags", f"-s -w {target.ldflags}".strip(), "-o", str(output), target.package]
+    environment = {
+        **os.environ,
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        "GOOS": "linux",
+        "GOARCH": engine.architecture(),
+    }
+    _call([packages.go(), *command], cwd=FOLDER / name, env=environment, what=f"go build {target.package}")
+
+
+def _dockerfile(name: str, context: Path, reference: str, base: str | None) -> None:
+    shutil.copytree(FOLDER / name, context, dirs_exist_ok=True)
+    arguments = ["--build-arg", f"BASE={base}"] if base else []
+    engine.run(
+        "build", "--quiet", "--tag", reference, "--label", f"lookout.recipe={name}", *arguments, str(context),
+        env={"DOCKER_BUILDKIT": "0"},
+    )  # fmt: skip
+
+
+def _call(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    try:
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise MissingTool(f"{command[0]} is not on this machine: {what} needs it") from error
+    if done.returncode != 0:
+        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise Unsatisfied(f"{what} failed with {done.returncode}:\n{words}")
+
+
+@contextmanager
+def _step(say: Callable[[str], None], what: str) -> Iterator[None]:
+    """Says that a step began, and every 30 seconds that it goes on."""
+    say(f"{what} …")
+    done, started = threading.Event(), time.monotonic()
+
+    def remind() -> None:
+        while not done.wait(30):
+            say(f"{what} … {time.monotonic() - started:.0f} s")
+
+    thread = threading.Thread(target=remind, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,47 @@
+"""Which secrets the containers read, and how bootstrap.sh makes those that nobody has to give."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .model import Service, Stack
+
+_VALUES: Final = {
+    "grafana_admin": "",
+    "postgres_password": "",
+    "redis_password": "",
+    "redis_users": "user default on >$(cat secrets/redis_password) ~* &* +@all",
+    "redis_exporter": '{\\"redis://redis:{redis_port}\\": \\"$(cat secrets/redis_password)\\"}',
+    "webhook_secret": "",
+}
+"""Name of a secret → its value in shell where it follows from those before it; empty where it is random."""
+
+
+def shell_value(stack: Stack, name: str) -> str:
+    """The value of a generated secret, as shell puts it together; empty for a random one."""
+    return _VALUES[name].replace("{redis_port}", str(stack.servers["redis"].port if "redis" in stack.servers else ""))
+
+
+def generated(stack: Stack) -> list[str]:
+    """The secrets that bootstrap.sh makes for this model."""
+    needs = {
+        "grafana_admin": "grafana" in stack.running,
+        "postgres_password": "postgres" in stack.running,
+        "redis_password": "redis" in stack.running,
+        "redis_users": "redis" in stack.running,
+        "redis_exporter": "redis-exporter" in stack.running,
+        "webhook_secret": any(service.name == "api-gateway" for service in stack.bundled),
+    }
+    return [name for name in _VALUES if needs[name]]
+
+
+def all_of(stack: Stack) -> list[str]:
+    """Every secret of the model: generated, and given for receivers."""
+    return [*generated(stack), *(secret.name for secret in stack.secret_files)]
+
+
+def of_service(stack: Stack, service: Service) -> list[str]:
+    """The secrets that a bundled service reads."""
+    wanted = {"postgres_password": "postgres" in service.depends_on, "redis_password": "redis" in service.depends_on}
+    wanted["webhook_secret"] = service.name == "api-gateway"
+    return [name for name, needed in wanted.items() if needed and name in generated(stack)]

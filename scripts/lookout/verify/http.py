@@ -1,0 +1,25 @@
+"""HTTP questions to the servers of a running stack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from .polling import NotYet
+
+
+def get_json(
+    url: str, params: dict[str, Any] | None = None, auth: tuple[str, str] | None = None, timeout: float = 5
+) -> Any:
+    """The JSON answer of a GET. Raises NotYet when there is none, with the reason."""
+    try:
+        answer = httpx.get(url, params=params, auth=auth, timeout=timeout)
+    except httpx.HTTPError as error:
+        raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
+    if answer.status_code != 200:
+        raise NotYet(f"{url}: HTTP {answer.status_code}: {answer.text[:200]}")
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise NotYet(f"{url}: no JSON: {answer.text[:200]}") from error

@@ -1,0 +1,70 @@
+"""The smoke test: one request to each bundled service, followed into its metrics, its log line and its trace."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import httpx
+
+from .. import names
+from ..errors import Unsatisfied
+from ..model import Service
+from .polling import NotYet, poll_until
+from .servers import Live, kept_trace_id, kept_traceparent
+
+WITHIN_SECONDS = 30
+
+
+def smoke(live: Live) -> Iterator[tuple[str, str, str | None]]:
+    """(service, what was tried, why it falls short or None) for each thing tried."""
+    for service in live.stack.bundled:
+        correlation = f"smoke-{uuid.uuid4().hex}"
+        trace_id = kept_trace_id()
+        yield service.name, names.HEALTH_PATH, _tried(partial(_get, live, service, names.HEALTH_PATH))
+        yield service.name, names.METRICS_PATH, _tried(partial(_get, live, service, names.METRICS_PATH))
+        headers = {"X-Correlation-ID": correlation, "traceparent": kept_traceparent(trace_id)}
+        sent = _tried(partial(_get, live, service, "/smoke-test", headers, 404))
+        yield service.name, "request", sent
+        if sent is not None:
+            continue
+        if live.stack.ships_logs:
+            yield service.name, "log line", _tried(partial(_logged, live, service, correlation))
+        yield service.name, "trace", _tried(partial(_traced, live, service, trace_id))
+
+
+def _tried(attempt: Callable[[], None]) -> str | None:
+    try:
+        attempt()
+    except (NotYet, Unsatisfied) as reason:
+        return str(reason)
+    return None
+
+
+def _get(live: Live, service: Service, path: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
+    url = f"{live.url(service.name)}{path}"
+    try:
+        answer = httpx.get(url, headers=headers, timeout=10)
+    except httpx.HTTPError as error:
+        raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
+    if answer.status_code != status:
+        raise NotYet(f"{url}: HTTP {answer.status_code}: {answer.text[:200]}")
+
+
+def _logged(live: Live, service: Service, correlation: str) -> None:
+    query = f'{{project="{live.stack.project}", service="{service.name}"}} | correlation_id=`{correlation}`'
+
+    def ask() -> None:
+        if not live.logs(query, limit=1):
+            raise NotYet(f"no line with correlation id {correlation}")
+
+    poll_until(ask, "its log line in Loki", WITHIN_SECONDS)
+
+
+def _traced(live: Live, service: Service, trace_id: str) -> None:
+    def ask() -> None:
+        if service.name not in live.trace(trace_id):
+            raise NotYet(f"trace {trace_id} does not have it")
+
+    poll_until(ask, "its trace", WITHIN_SECONDS)

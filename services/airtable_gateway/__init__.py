@@ -1,0 +1,1 @@
+"""The one way to Airtable: knows its rate limit, waits once when throttled."""

@@ -1,0 +1,4 @@
+from api_gateway.app import build
+from telemetry import run
+
+run(build)

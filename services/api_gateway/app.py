@@ -1,0 +1,98 @@
+"""Routes of the gateway.
+
+How to make it fail on purpose: ``POST /api/chat`` with ``{"message": "…", "model": "unavailable"}`` is
+answered 502 (the provider answers 500), model "throttled" 429; model "slow" takes 2.5 s. An order with an
+amount over 1000 is declined (409, after compensation), one for the item "unshippable" by its last step.
+
+Beside what every service needs: REDIS_URL, REDIS_PASSWORD_FILE, WEBHOOK_SECRET_FILE, UPSTREAM_… of the six
+services behind it; RATE_LIMIT_PER_MINUTE (requests of one client, default 1200).
+"""
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from api_gateway.guard import Guard
+from api_gateway.webhooks import GithubWebhook
+from telemetry import DependencyError, Telemetry, web
+
+SERVICES = (
+    "platform-services",
+    "llm-orchestrator",
+    "airtable-gateway",
+    "automation-services",
+    "saga-orchestrator",
+    "mcp-server",
+)
+# Longer than what a provider may take for a chat.
+TIMEOUT_SECONDS = 35.0
+PASSED_ON = ("authorization", "content-type")
+PASSED_BACK = ("content-type", "retry-after")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Gateway:
+    """Passes requests on and counts what the services behind answer."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._clients = {name: telemetry.client(name, TIMEOUT_SECONDS) for name in SERVICES}
+        self._upstream = telemetry.metrics.counter(
+            "upstream_requests_total", "Requests passed on, by answer.", ["upstream", "status"]
+        )
+
+    async def send(
+        self, upstream: str, method: str, path: str, body: bytes, headers: dict[str, str], query: str = ""
+    ) -> httpx.Response:
+        """Ask ``upstream``. Raises DependencyError where it does not answer."""
+        url = httpx.URL(path=path, query=query.encode()) if query else httpx.URL(path=path)
+        try:
+            response = await self._clients[upstream].request(method, url, content=body, headers=headers)
+        except DependencyError as error:
+            self._upstream.labels(upstream, error.code).inc()
+            raise
+        self._upstream.labels(upstream, str(response.status_code)).inc()
+        return response
+
+    def to(self, upstream: str, path: str) -> Handler:
+        """A handler that passes the request on to ``path`` (with the route's parameters filled in)."""
+
+        async def handler(request: Request) -> Response:
+            body = await web.read_body(request)
+            headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+            target = path.format(**request.path_params)
+            answer = await self.send(upstream, request.method, target, body, headers, request.url.query)
+            # What breaks behind the gateway is its 502; 503 says "ask again later" and stays.
+            status = 502 if answer.status_code >= 500 and answer.status_code != 503 else answer.status_code
+            back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
+            return Response(answer.content, status, back)
+
+        return handler
+
+
+def build(telemetry: Telemetry) -> ASGIApp:
+    """The application of the gateway."""
+    gateway = Gateway(telemetry)
+    guard = Guard(telemetry, telemetry.redis(), int(telemetry.settings.number("RATE_LIMIT_PER_MINUTE", "1200")))
+    webhook = GithubWebhook(telemetry, telemetry.settings.secret("WEBHOOK_SECRET_FILE"), gateway.send)
+
+    def route(path: str, methods: list[str], upstream: str, target: str) -> Route:
+        return Route(path, guard.around(gateway.to(upstream, target)), methods=methods)
+
+    routes = [
+        route("/api/users", ["POST"], "platform-services", "/users"),
+        route("/api/session", ["POST", "GET", "DELETE"], "platform-services", "/session"),
+        route("/api/chat", ["POST"], "llm-orchestrator", "/chat"),
+        route("/api/records", ["GET", "POST"], "airtable-gateway", "/records"),
+        route("/api/jobs", ["POST"], "automation-services", "/jobs"),
+        route("/api/jobs/{job}", ["GET"], "automation-services", "/jobs/{job}"),
+        route("/api/orders", ["POST"], "saga-orchestrator", "/sagas"),
+        route("/api/orders/{order}", ["GET"], "saga-orchestrator", "/sagas/{order}"),
+        route("/api/tools/{tool}", ["POST"], "mcp-server", "/tools/{tool}"),
+        Route("/webhooks/github", guard.around(webhook.receive), methods=["POST"]),
+    ]
+    return guard.watch(telemetry.app(routes))

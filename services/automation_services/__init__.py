@@ -1,0 +1,1 @@
+"""Jobs from a queue: files, workflows; and the review pipeline."""

@@ -1,0 +1,4 @@
+from frontend.app import build
+from telemetry import run
+
+run(build)

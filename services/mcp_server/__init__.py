@@ -1,0 +1,1 @@
+"""Tools for models, over plain HTTP and JSON."""

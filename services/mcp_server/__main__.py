@@ -1,0 +1,4 @@
+from mcp_server.app import build
+from telemetry import run
+
+run(build)

@@ -1,0 +1,1 @@
+"""Keeps and shows the alert notifications that Alertmanager sends."""

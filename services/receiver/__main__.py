@@ -1,0 +1,4 @@
+from receiver.app import build
+from telemetry import run
+
+run(build)

@@ -1,0 +1,1 @@
+"""Orders as sagas: steps in other services, undone in reverse where one fails."""

@@ -1,0 +1,4 @@
+from saga_orchestrator.app import build
+from telemetry import run
+
+run(build)

@@ -1,0 +1,1 @@
+"""Stand-ins for what is outside: an LLM provider and Airtable, in one server."""

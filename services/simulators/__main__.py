@@ -1,0 +1,4 @@
+from simulators.app import build
+from telemetry import run
+
+run(build)

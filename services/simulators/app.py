@@ -1,0 +1,31 @@
+"""Routes of the simulators.
+
+    POST /v1/chat/completions        the part of the chat-completions API that the orchestrator uses
+    GET, POST /v0/{base}/{table}     Airtable's records API
+    DELETE /v0/{base}/{table}/{id}
+
+TRAFFIC_SEED, where set, makes the latencies the same in every run.
+"""
+
+import random
+
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from simulators.airtable import Airtable
+from simulators.llm import Llm
+from telemetry import Telemetry
+
+
+def build(telemetry: Telemetry) -> ASGIApp:
+    """The application of the simulators."""
+    llm = Llm(random.Random(telemetry.settings.environ.get("TRAFFIC_SEED")))
+    airtable = Airtable()
+    return telemetry.app(
+        [
+            Route("/v1/chat/completions", llm.complete, methods=["POST"]),
+            Route("/v0/{base}/{table}", airtable.list_records, methods=["GET"]),
+            Route("/v0/{base}/{table}", airtable.create, methods=["POST"]),
+            Route("/v0/{base}/{table}/{record}", airtable.delete, methods=["DELETE"]),
+        ]
+    )

@@ -1,0 +1,45 @@
+"""What can go wrong with configuration and with what a service depends on.
+
+Exception
+├── SettingsError          the environment lacks a variable or holds a wrong one: exit 2, no traceback
+└── DependencyError        a declared dependency did not do its part; answered as 502, 503 or 504
+    ├── Unreachable        refused, reset, name not found
+    ├── TimedOut           no answer in time
+    └── CircuitOpen        not asked: it failed too often just now
+"""
+
+
+class SettingsError(Exception):
+    """An environment variable is missing or wrong; the message names it."""
+
+
+class DependencyError(Exception):
+    """A dependency failed; ``status`` is the HTTP status that the caller should see."""
+
+    status = 502
+    code = "dependency_failed"
+
+    def __init__(self, dependency: str, reason: str) -> None:
+        super().__init__(f"{dependency}: {reason}")
+        self.dependency = dependency
+        self.reason = reason
+
+
+class Unreachable(DependencyError):
+    """The connection was refused or broken."""
+
+    code = "dependency_unreachable"
+
+
+class TimedOut(DependencyError):
+    """The dependency did not answer in time."""
+
+    status = 504
+    code = "dependency_timeout"
+
+
+class CircuitOpen(DependencyError):
+    """The circuit breaker is open: the dependency was not asked."""
+
+    status = 503
+    code = "circuit_open"

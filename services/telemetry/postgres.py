@@ -1,0 +1,139 @@
+"""PostgreSQL with a client span, a duration and a circuit breaker around each named query."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+from opentelemetry.trace import SpanKind
+
+from telemetry import tracing
+from telemetry.breaker import Breakers
+from telemetry.errors import DependencyError, TimedOut, Unreachable
+from telemetry.logs import get_logger
+from telemetry.metrics import Metrics
+from telemetry.tracing import Tracing
+
+NAME = "postgres"
+POOL_SIZE = 5
+RETRY_SECONDS = 1.0
+QUERY_TIMEOUT_SECONDS = 5.0
+
+log = get_logger("telemetry.postgres")
+
+
+class Postgres:
+    """A pool that connects in the background, so that the process serves before the database is there.
+
+    ``schema`` is run at the first connection and must be repeatable. Queries raise DependencyError where the
+    database is away, asyncpg.PostgresError where it refuses the query.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        password: str | None,
+        schema: str,
+        metrics: Metrics,
+        tracing: Tracing,
+        breakers: Breakers,
+    ) -> None:
+        self._dsn = dsn
+        self._password = password
+        self._schema = schema
+        self._service = metrics.service
+        self._tracing = tracing
+        self._breakers = breakers
+        self._pool: Any = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._seconds = metrics.histogram("db_query_duration_seconds", "Duration of named queries.", ["query"])
+        self._connections = metrics.gauge("db_pool_connections", "Connections of the database pool.", ["state"])
+
+    async def fetch(self, name: str, sql: str, *arguments: object) -> list[Any]:
+        """All rows of the query called ``name``."""
+        rows: list[Any] = await self._run(name, lambda c: c.fetch(sql, *arguments))
+        return rows
+
+    async def fetchrow(self, name: str, sql: str, *arguments: object) -> Any | None:
+        """First row of the query called ``name``, None where there is none."""
+        return await self._run(name, lambda c: c.fetchrow(sql, *arguments))
+
+    async def ping(self) -> None:
+        """Raises where the database does not answer SELECT 1."""
+        if self._pool is None:
+            raise Unreachable(NAME, "not connected yet")
+        async with self._pool.acquire(timeout=1.0) as connection:
+            await connection.fetchval("SELECT 1")
+
+    async def measure(self) -> None:
+        """Set the gauges of the pool; called before a scrape."""
+        idle = self._pool.get_idle_size() if self._pool is not None else 0
+        size = self._pool.get_size() if self._pool is not None else 0
+        self._connections.labels("idle").set(idle)
+        self._connections.labels("used").set(size - idle)
+
+    async def __aenter__(self) -> "Postgres":
+        self._connecting = asyncio.create_task(self._connect())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                pool = await asyncpg.create_pool(
+                    self._dsn,
+                    password=self._password,
+                    min_size=1,
+                    max_size=POOL_SIZE,
+                    timeout=2.0,
+                    command_timeout=QUERY_TIMEOUT_SECONDS,
+                    server_settings={"application_name": self._service},
+                )
+                await pool.execute(self._schema)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("database is not ready", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._pool = pool
+                log.info("database is ready")
+                return
+
+    async def _run(self, name: str, query: Callable[[Any], Awaitable[Any]]) -> Any:
+        with self._tracing.tracer.start_as_current_span(
+            f"postgres {name}",
+            kind=SpanKind.CLIENT,
+            attributes={"db.system.name": "postgresql", "db.operation.name": name, "peer.service": NAME},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            start = time.perf_counter()
+            try:
+                async with self._breakers.guard(NAME):
+                    return await self._ask(query)
+            except DependencyError as error:
+                tracing.fail(span, error.code)
+                raise
+            finally:
+                self._seconds.labels(name).observe(time.perf_counter() - start)
+
+    async def _ask(self, query: Callable[[Any], Awaitable[Any]]) -> Any:
+        if self._pool is None:
+            raise Unreachable(NAME, "not connected yet")
+        try:
+            async with self._pool.acquire(timeout=2.0) as connection:
+                return await query(connection)
+        except TimeoutError as error:
+            raise TimedOut(NAME, "no answer in time") from error
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+            raise Unreachable(NAME, f"{type(error).__name__}: {error}") from error
+        except asyncpg.InterfaceError as error:
+            raise Unreachable(NAME, str(error)) from error

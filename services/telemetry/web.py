@@ -1,0 +1,82 @@
+"""What every handler needs: bounded JSON in, JSON errors out."""
+
+import json
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from telemetry import ids
+from telemetry.errors import DependencyError
+from telemetry.logs import get_logger
+
+MAX_BODY_BYTES = 64 * 1024
+log = get_logger("telemetry.web")
+
+
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body. Raises HTTPException 413 as soon as it is longer than ``max_bytes``."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                raise HTTPException(413, f"the body is longer than {max_bytes} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise HTTPException(400, "the client went away") from None
+    return b"".join(chunks)
+
+
+async def read_json(request: Request, max_bytes: int = MAX_BODY_BYTES) -> dict[str, Any]:
+    """The body as a JSON object. Raises HTTPException 400 or 413 with the reason."""
+    try:
+        found = json.loads(await read_body(request, max_bytes))
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise HTTPException(400, "the body is not a JSON object")
+    return found
+
+
+def text(body: dict[str, Any], field: str, max_length: int = 1000, default: str | None = None) -> str:
+    """A text field; HTTPException 400 where it is missing (without default), empty, too long or no text."""
+    value = body.get(field, default)
+    if not isinstance(value, str) or not value or len(value) > max_length:
+        raise HTTPException(400, f"{field} must be text of 1 to {max_length} characters")
+    return value
+
+
+def number(body: dict[str, Any], field: str, minimum: float, maximum: float) -> float:
+    """A number field within its bounds; HTTPException 400 otherwise."""
+    value = body.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+        raise HTTPException(400, f"{field} must be a number from {minimum:g} to {maximum:g}")
+    return float(value)
+
+
+def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The body of every answer that is not a success."""
+    bound = ids.current()
+    error = {"code": code, "message": message, "request_id": bound.request if bound else None}
+    return JSONResponse({"error": error}, status, headers)
+
+
+async def on_http_exception(_request: Request, error: Exception) -> Response:
+    """HTTPException as JSON."""
+    assert isinstance(error, HTTPException)
+    return failure(error.status_code, "http_error", str(error.detail), dict(error.headers or {}))
+
+
+async def on_exception(_request: Request, _error: Exception) -> Response:
+    """Any other exception as JSON without a word about it; the middleware logs it."""
+    return failure(500, "internal_error", "internal error")
+
+
+async def on_dependency_error(_request: Request, error: Exception) -> Response:
+    """DependencyError as JSON with its status, and a line in the log."""
+    assert isinstance(error, DependencyError)
+    log.error("dependency failed", dependency=error.dependency, reason=error.reason, code=error.code)
+    return failure(error.status, error.code, f"{error.dependency} failed")

@@ -1,0 +1,4 @@
+from telemetry import run
+from traffic.app import build
+
+run(build)

@@ -1,0 +1,33 @@
+"""``make bench``: the figures of docs/baselines.md, each measured now and printed as one JSON object a line.
+
+``python -m tests.benchmarks render bring_up delivery`` measures those named; without names, all.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from . import bring_up, delivery, rendering
+
+BENCHMARKS = {
+    "render": rendering.measure,
+    "bring_up": bring_up.measure,
+    "delivery": delivery.measure,
+}
+
+
+def main(names: list[str]) -> int:
+    """Runs the benchmarks named. Returns 2 for a name that is not known."""
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        for figure in BENCHMARKS[name]():
+            print(json.dumps({"benchmark": name, **figure}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""One stack for the whole run: a copy of the rendered project in an empty folder, with a name and ports of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testcontainers.compose import DockerCompose
+
+from lookout import images, machine, project
+from lookout.model import load
+from lookout.project import Project
+from lookout.render import ROOT
+
+LIVE_WITHIN = 180
+"""Seconds that a stack may take to become live, on a machine that is busy with other things too."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports of the loopback interface, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def overlay_of(name: str, folder: Path, **changes: Any) -> Path:
+    """An overlay that gives the project a name and free ports."""
+    published = load([ROOT / "stack.yaml"]).publish.ports
+    ports = dict(zip(published, free_ports(len(published)), strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    overlay = folder / f"{name}.yaml"
+    overlay.write_text(yaml.safe_dump({"project": name, "publish": {"ports": ports}, **changes}), encoding="utf-8")
+    return overlay
+
+
+@pytest.fixture(scope="session")
+def said() -> list[str]:
+    """What building the stack said: images, what was left out and why."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def prepared(said: list[str]) -> Iterator[Project]:
+    """The project as this machine can run it, rendered; nothing runs yet."""
+
+    def say(text: str) -> None:
+        said.append(text)
+        print(text, flush=True)
+
+    machine.ensure(say)
+    name = f"lookout-test-{os.getpid()}"
+    overlay = overlay_of(name, ROOT / "build" / "test")
+    source = images.parse_source(os.environ.get("IMAGES", "auto"))
+    ready, _ = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, source, False, say)
+    yield ready
+    shutil.rmtree(ready.folder)
+    overlay.unlink()
+
+
+@pytest.fixture(scope="session")
+def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The running stack, live: started from a copy of its folder by its bootstrap script and Compose alone."""
+    folder = tmp_path_factory.mktemp("copy") / "project"
+    shutil.copytree(prepared.folder, folder, ignore=shutil.ignore_patterns("secrets"))
+    running = Project(prepared.stack, folder)
+    subprocess.run([str(folder / "bootstrap.sh"), "secrets"], check=True)
+    with DockerCompose(str(folder), compose_file_name="compose.yaml", pull=False, build=False, wait=False):
+        verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
+        if not all(verdict.ok for verdict in verdicts):
+            pytest.exit("the stack is not live:\n" + project.failures(running, verdicts), returncode=1)
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """A failed test on the stack shows the state of its containers and the last lines of those that are not well."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(running, Project):
+        report.sections.append(("containers", describe(running)))
+    return report
+
+
+def describe(running: Project) -> str:
+    """State, health and, where they are not well, last log lines of all containers."""
+    lines: list[str] = []
+    for name, container in sorted(running.compose.containers().items()):
+        state = container["State"]
+        health = state.get("Health", {}).get("Status", "-")
+        lines.append(f"{name:<22} {state['Status']:<10} {health:<10} restarts {container['RestartCount']}")
+        if name != "probe" and (state["Status"] != "running" or health != "healthy"):
+            lines += [f"    {line}" for line in running.compose.tail(name).splitlines()]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""The table service × signal: each of the eight shows each signal on the running stack."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from lookout.model import load
+from lookout.project import Project
+from lookout.render import ROOT
+from lookout.verify.polling import NotYet, poll_until
+from tests.integration.journeys import JOURNEYS, kept_traceparent, travel
+
+SERVICES = [service.name for service in load([ROOT / "stack.yaml"]).bundled]
+CONTRACT: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (ROOT / "services" / "contract.yaml").read_text(encoding="utf-8")
+)
+METRICS = [
+    pytest.param(service, metric["name"], metric["type"], tuple(metric["labels"]), id=f"{service}-{metric['name']}")
+    for service in SERVICES
+    for metric in CONTRACT["all"] + CONTRACT.get(service, [])
+]
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_its_target_is_up(stack: Project, service: str) -> None:
+    assert [result["value"][1] for result in stack.live.query(f'up{{job="services", service="{service}"}}')] == ["1"]
+
+
+@pytest.mark.parametrize(("service", "metric", "kind", "labels"), METRICS)
+def test_it_exposes_the_metric_of_the_contract_with_its_labels(
+    stack: Project, service: str, metric: str, kind: str, labels: tuple[str, ...]
+) -> None:
+    series = f"{metric}_bucket" if kind == "histogram" else metric
+
+    def ask() -> list[dict[str, Any]]:
+        found = stack.live.query(f'{series}{{service="{service}"}}')
+        if not found:
+            raise NotYet(f"no series {series} of {service}")
+        return found
+
+    found = poll_until(ask, f"{metric} of {service}", within=120, every=2)
+    for label in labels:
+        assert all(label in result["metric"] for result in found), f"{label} is missing in {found[0]['metric']}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_its_health_names_its_dependencies(stack: Project, service: str) -> None:
+    answer = httpx.get(f"{stack.live.url(service)}/health", timeout=5)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    model = next(one for one in stack.stack.services if one.name == service)
+    assert set(body["dependencies"]) == set(model.depends_on)
+    assert {dependency["status"] for dependency in body["dependencies"].values()} <= {"up"}
+    assert body["memory_bytes"] > 10_000_000
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_log_line_of_a_request_is_found_by_its_correlation_id_with_its_trace(stack: Project, service: str) -> None:
+    correlation = f"it-{uuid.uuid4().hex}"
+    traceparent = kept_traceparent()
+    httpx.get(
+        f"{stack.live.url(service)}/no-such-page",
+        headers={"X-Correlation-ID": correlation, "traceparent": traceparent},
+        timeout=5,
+    )
+
+    def ask() -> dict[str, Any]:
+        lines = stack.live.logs(
+            f'{{project="{stack.stack.project}", service="{service}"}} | correlation_id=`{correlation}`'
+        )
+        if not lines:
+            raise NotYet(f"no line of {service} with correlation id {correlation}")
+        return dict(json.loads(lines[0][1]))
+
+    line = poll_until(ask, "the log line", within=30)
+    assert line["trace_id"] == traceparent.split("-")[1]
+    assert line["correlation_id"] == correlation
+    assert line["service"] == service
+
+
+@pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.name)
+def test_the_trace_of_a_journey_crosses_its_services(stack: Project, journey: Any) -> None:
+    traceparent = kept_traceparent()
+    answer = travel(stack, journey, {"traceparent": traceparent})
+    assert answer.status_code == journey.status, answer.text
+
+    def ask() -> dict[str, set[str]]:
+        spans = stack.live.trace(traceparent.split("-")[1])
+        if not set(journey.crosses) <= set(spans):
+            raise NotYet(f"the trace has only {sorted(spans)}")
+        return spans
+
+    assert len(poll_until(ask, f"the trace of {journey.name} through {journey.crosses}", within=60, every=1)) >= 3
+
+
+def test_every_service_is_crossed_by_a_journey() -> None:
+    assert {service for journey in JOURNEYS for service in journey.crosses} == set(SERVICES)

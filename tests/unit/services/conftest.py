@@ -1,0 +1,31 @@
+"""A telemetry object for tests: real in everything but the exporter, which keeps spans in memory."""
+
+import json
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from telemetry import Settings, Telemetry
+from tests.unit.services.helpers import ENVIRONMENT, LogLines, MakeTelemetry
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    """Spans that were exported."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def make_telemetry(spans: InMemorySpanExporter) -> MakeTelemetry:
+    """Makes a telemetry object from the environment of a service and more variables."""
+
+    def make(**environ: str) -> Telemetry:
+        return Telemetry(Settings.load({**ENVIRONMENT, **environ}), spans)
+
+    return make
+
+
+@pytest.fixture
+def log_lines(capsys: pytest.CaptureFixture[str]) -> LogLines:
+    """Reads the log lines written so far, each as an object; fails where a line is not JSON."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]

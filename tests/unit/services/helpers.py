@@ -1,0 +1,44 @@
+"""What the tests of services share: an environment, and a client that speaks ASGI to an application."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from telemetry import Telemetry
+
+ENVIRONMENT = {
+    "OTEL_SERVICE_NAME": "shop",
+    "PORT": "7999",
+    "SERVICE_VERSION": "1.2.3",
+    "SERVICE_REVISION": "abc",
+}
+MakeTelemetry = Callable[..., Telemetry]
+LogLines = Callable[[], list[dict[str, Any]]]
+
+
+class Browser:
+    """Asks an application without a server and without its start and shutdown."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request in an event loop of its own; an exception of the application is raised."""
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """POST."""
+        return self.request("POST", path, **options)
