@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     command("render", _render, "write rendered/ from the model")
     command("model", _model, "show the model with overlays applied")
     command("schema", _schema, "write stack.schema.json from the model's types")
-    with_images(command("images", _images, "show what each server would run, and why"))
+    shown = command("images", _images, "show which image each server would run from, and why")
+    with_images(shown)
+    shown.add_argument("--obtain", action="store_true", help="pull or build what is missing, as `up` does")
     with_images(command("check", _check, "check everything that can be checked without a running stack"))
     up = command("up", _up, "start the stack, and end when it was seen live")
     with_images(up)
@@ -99,8 +101,12 @@ def _schema(_options: argparse.Namespace) -> int:
 
 
 def _images(options: argparse.Namespace) -> int:
+    stack, source = load(_files(options)), images.parse_source(options.images)
     machine.ensure(_say)
-    choices = images.resolve(load(_files(options)), images.parse_source(options.images), _say, obtain=False)
+    if options.obtain:
+        choices = list(images.effective(stack, source, options.strict, _say).choices)
+    else:
+        choices = images.resolve(stack, source, _say, obtain=False)
     for choice in choices:
         _say(f"{choice.name:<18} {choice.origin:<9} {choice.use.reference if choice.use else '-':<58} {choice.why}")
     missing = [choice for choice in choices if choice.use is None]

@@ -37,7 +37,13 @@ class Effective:
 
 
 def resolve(stack: Stack, source: Source, say: Callable[[str], None], obtain: bool = True) -> list[Choice]:
-    """A choice for each image that the model's containers use. With ``obtain`` off nothing is pulled or built."""
+    """A choice for each image that the model's containers use. With ``obtain`` off nothing is pulled or built.
+
+    Raises WrongUsage when the model names a recipe that is not there.
+    """
+    for image in stack.images.values():
+        if image.recipe is not None:
+            recipes.read(image.recipe)
     unreachable: dict[str, str] = {}
     used = {server.image for server in stack.running.values()} | ({"services"} if stack.bundled else set())
     return [_choose(stack, name, source, say, obtain, unreachable) for name in stack.images if name in used]
@@ -53,7 +59,7 @@ def _choose(
             return Choice(name, ImageUse(image.reference), "store", "the pinned image is in the engine's store")
         registry = image.reference.split("/")[0] if "." in image.reference.split("/")[0] else "docker.io"
         if not obtain:
-            return Choice(name, ImageUse(image.reference), "to pull", "not in the engine's store")
+            return Choice(name, ImageUse(image.reference), "to pull", _instead_of(image.recipe))
         if registry not in unreachable:
             say(f"pulling {image.reference}")
             reason = engine.pull(image.reference)
@@ -76,6 +82,14 @@ def _choose(
     if obtain:
         recipes.build(image.recipe, lambda: _base(stack, source, say, unreachable), say)
     return Choice(name, ImageUse(tag, True), "built" if obtain else "to build", f"compose/images/{image.recipe}")
+
+
+def _instead_of(recipe: str | None) -> str:
+    """Why an image is to be pulled, and what takes its place where that fails."""
+    if recipe is None:
+        return "not in the engine's store; left out if it cannot be pulled"
+    place = "built before from" if engine.has_image(recipes.tag(recipe)) else "built from"
+    return f"not in the engine's store; if it cannot be pulled: {place} compose/images/{recipe}"
 
 
 def _base(stack: Stack, source: Source, say: Callable[[str], None], unreachable: dict[str, str]) -> str:

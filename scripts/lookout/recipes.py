@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import engine, packages
-from .errors import MissingTool, Unsatisfied
+from .errors import MissingTool, Unsatisfied, WrongUsage
 from .render import ROOT
 
 FOLDER: Final = ROOT / "compose" / "images"
@@ -79,16 +79,18 @@ class Recipe(_Part):
 
 @cache
 def read(name: str) -> Recipe:
-    """The recipe of that name. Raises Unsatisfied when there is none or it is wrong."""
+    """The recipe of that name. Raises WrongUsage when there is none or it is wrong."""
     path = FOLDER / name / "recipe.yaml"
     try:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise Unsatisfied(
-            f"images name the recipe {name!r}, and {path.relative_to(ROOT)} cannot be read: {error}"
+        there = ", ".join(sorted(folder.parent.name for folder in FOLDER.glob("*/recipe.yaml")))
+        raise WrongUsage(
+            f"an image of the model names the recipe {name!r}, and {path.relative_to(ROOT)} cannot be read: "
+            f"{error.strerror}; there are: {there}"
         ) from error
     except ValidationError as error:
-        raise Unsatisfied(f"{path.relative_to(ROOT)} is wrong: {error}") from error
+        raise WrongUsage(f"{path.relative_to(ROOT)} is wrong: {error}") from error
 
 
 @cache
