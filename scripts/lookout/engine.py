@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import MissingTool, Unsatisfied
+
+NETWORK_GONE_WITHIN = 20
+"""Seconds for the engine to let go of the networks of a project whose containers are gone."""
 
 _SETUP = "run `make up`, or install Docker Engine 20.10+ and the Compose v2 plugin"
 
@@ -92,6 +96,36 @@ class Compose:
         """Runs ``docker compose`` on the project."""
         command = ("compose", "--project-name", self.project, "--file", str(self.folder / "compose.yaml"), *arguments)
         return run(*command, check=check, cwd=self.folder, env={"DOCKER_ROOT": root()})
+
+    def down(self, *arguments: str) -> None:
+        """Removes the containers and networks of the project, also those that its file names no more.
+
+        The engine can still hold endpoints of containers that are gone when Compose asks to remove their network:
+        those are let go, and Compose asked again. Raises Unsatisfied naming a container of somebody else's in it.
+        """
+        deadline = time.monotonic() + NETWORK_GONE_WITHIN
+        while True:
+            done = self("down", "--remove-orphans", *arguments, check=False)
+            if done.returncode == 0:
+                return
+            if "has active endpoints" not in done.stderr or time.monotonic() > deadline:
+                words = "\n".join(done.stderr.strip().splitlines()[-12:])
+                raise Unsatisfied(f"docker compose down ended with {done.returncode}:\n{words}")
+            self._let_go()
+            time.sleep(0.5)
+
+    def _let_go(self) -> None:
+        """Takes the endpoints that containers left behind out of the project's networks."""
+        networks = run("network", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}")
+        for network in networks.stdout.split():
+            found = json.loads(run("network", "inspect", network, check=False).stdout or "[]")
+            for owner, endpoint in found[0]["Containers"].items() if found else ():
+                if not owner.startswith("ep-"):  # the engine's key of an endpoint without a container
+                    raise Unsatisfied(
+                        f"the container {endpoint['Name']} is in the network {found[0]['Name']}, which is to be removed; "
+                        f"take it out: docker network disconnect {found[0]['Name']} {endpoint['Name']}"
+                    )
+                run("network", "disconnect", "--force", network, endpoint["Name"], check=False)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """What the engine says of each container of the project, by compose service name."""

@@ -126,7 +126,7 @@ def opened(folder: Path) -> Project:
 
 def stop(folder: Path, *arguments: str) -> None:
     """Stops the project of a folder, whichever version wrote it. Raises WrongUsage when there is none."""
-    Compose(folder, str(_state(folder)["stack"]["project"]))("down", "--remove-orphans", *arguments)
+    Compose(folder, str(_state(folder)["stack"]["project"])).down(*arguments)
 
 
 def _state(folder: Path) -> dict[str, Any]:

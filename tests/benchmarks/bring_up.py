@@ -21,7 +21,7 @@ def measure() -> Iterator[dict[str, Any]]:
         started = time.monotonic()
         up()
         yield {"what": "warm up, empty volumes", "seconds": round(time.monotonic() - started, 1)}
-        stack.compose("down")
+        stack.compose.down()
         started = time.monotonic()
         up()
         yield {"what": "warm up, kept volumes", "seconds": round(time.monotonic() - started, 1)}

@@ -35,4 +35,4 @@ def running(name: str, within: float = 240) -> Iterator[tuple[Project, Callable[
     try:
         yield ready, up
     finally:
-        ready.compose("down", "--remove-orphans", "--volumes")
+        ready.compose.down("--volumes")

@@ -77,10 +77,13 @@ def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     running = Project(prepared.stack, folder)
     subprocess.run([str(folder / "bootstrap.sh"), "secrets"], check=True)
     with DockerCompose(str(folder), compose_file_name="compose.yaml", pull=False, build=False, wait=False):
-        verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
-        if not all(verdict.ok for verdict in verdicts):
-            pytest.exit("the stack is not live:\n" + project.failures(running, verdicts), returncode=1)
-        yield running
+        try:
+            verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
+            if not all(verdict.ok for verdict in verdicts):
+                pytest.exit("the stack is not live:\n" + project.failures(running, verdicts), returncode=1)
+            yield running
+        finally:
+            running.compose.down("--volumes")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -98,7 +98,7 @@ def test_data_survive_down_and_up(stack: Project) -> None:
     project_name = stack.stack.project
     logs_before = {line for _, line, _ in stack.live.logs(f'{{project="{project_name}", service="frontend"}}', 120, 20)}
     notices_before = len(stack.live.notifications())
-    stack.compose("down")
+    stack.compose.down()
     assert not stack.compose.containers()
     stack.compose("up", "--detach")
     wait_live(stack)
