@@ -121,9 +121,9 @@ class Compose:
             found = json.loads(run("network", "inspect", network, check=False).stdout or "[]")
             for owner, endpoint in found[0]["Containers"].items() if found else ():
                 if not owner.startswith("ep-"):  # the engine's key of an endpoint without a container
+                    where = f"{found[0]['Name']} {endpoint['Name']}"
                     raise Unsatisfied(
-                        f"the container {endpoint['Name']} is in the network {found[0]['Name']}, which is to be removed; "
-                        f"take it out: docker network disconnect {found[0]['Name']} {endpoint['Name']}"
+                        f"another container is in a network that is to be removed; docker network disconnect {where}"
                     )
                 run("network", "disconnect", "--force", network, endpoint["Name"], check=False)
 
