@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from .stack import Stack
 from .tree import Key
@@ -30,9 +30,11 @@ def broken(stack: Stack) -> list[Finding]:
     return [finding for rule in rules for finding in rule(stack)]
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
+def _suggest(word: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f'did you mean "{close[0]}"?' if close else "known are: " + ", ".join(sorted(known))
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return "known are: " + ", ".join(sorted(known)) if known else "there is none yet: add it, or remove this"
 
 
 def _names(stack: Stack) -> Iterator[Finding]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -28,7 +30,7 @@ def load(files: Sequence[Path], root: Path | None = None) -> Stack:
     try:
         stack = Stack.model_validate(tree.plain())
     except ValidationError as error:
-        raise BadModel([_problem(tree, found) for found in error.errors()]) from None
+        raise BadModel([_problem(tree, found) for found in _causes(error.errors())]) from None
     broken = [
         Problem(tree.at(path).file, tree.at(path).line, cause, mend) for path, cause, mend in consistency.broken(stack)
     ]
@@ -42,29 +44,80 @@ def _shown(file: Path, base: Path) -> str:
     return str(resolved.relative_to(base)) if resolved.is_relative_to(base) else str(file)
 
 
+def _causes(errors: Sequence[Any]) -> list[Any]:
+    """The errors without those that only follow from another one inside the same value."""
+    return [
+        found
+        for found in errors
+        if found["type"] != "too_short"
+        or not any(len(other["loc"]) > len(found["loc"]) and _inside(other, found) for other in errors)
+    ]
+
+
+def _inside(inner: Any, outer: Any) -> bool:
+    return bool(inner["loc"][: len(outer["loc"])] == outer["loc"])
+
+
+_EXPECTED: Final = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "tuple_type": "a list",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "too_short": "a list of {min_length} or more",
+    "literal_error": "{expected}",
+}
+"""What the model expects, by pydantic's kind of error: https://docs.pydantic.dev/latest/errors/validation_errors/"""
+
+
 def _problem(tree: Tree, found: Any) -> Problem:
     path: tuple[Key, ...] = tuple(found["loc"])
-    where = tree.at(path)
+    where, kind = tree.at(path), found["type"]
     name = _dotted(tree, path)
-    kind = found["type"]
     if kind == "extra_forbidden":
-        return Problem(where.file, where.line, f"{name} is no key of the model", _closest(path))
-    if kind == "missing":
-        return Problem(where.file, where.line, f"{name} is missing", f"add the key {path[-1]!r} here")
-    if path and path[-1] == "[key]":
-        bad = path[-2]
-        return Problem(
-            where.file,
-            where.line,
-            f"{_dotted(tree, path[:-1])}: {bad!r} is not known here: {found['msg']}",
-            "use a name of that form" if kind == "string_pattern_mismatch" else "use one of these names",
-        )
-    message = found["msg"].removeprefix("Value error, ")
-    return Problem(where.file, where.line, f"{name} {message}" if kind == "text" else f"{name}: {message}", _mend(kind))
+        cause, mend = f"{name} is no key of the model", _closest(str(path[-1]), _keys(Stack, path[:-1])) or "remove it"
+    elif kind == "missing":
+        cause, mend = f"{name} is missing", f"add the key {path[-1]!r} here"
+    elif path and path[-1] == "[key]":
+        cause = f"{_dotted(tree, path[:-2])} has the key {path[-2]!r}; expected {_expected(found)}"
+        mend = _closest(str(path[-2]), _allowed(found)) or f"use {_expected(found)}"
+    elif kind in _EXPECTED:
+        given = json.dumps(found["input"]) if not isinstance(found["input"], str) else repr(found["input"])
+        cause = f"{name} is {given}; expected {_expected(found)}"
+        mend = _closest(str(found["input"]), _allowed(found)) or f"use {_expected(found)}"
+    elif kind == "text":
+        cause, mend = f"{name} {found['msg']}", "write the value in that form"
+    else:
+        message = found["msg"].removeprefix("Value error, ")
+        cause, mend = f"{name}: {message}", "see stack.schema.json for what this key takes"
+    return Problem(where.file, where.line, cause, mend)
 
 
-def _mend(kind: str) -> str:
-    return "see stack.schema.json for what this key takes" if kind != "text" else "write the value in that form"
+def _expected(found: Any) -> str:
+    context = found.get("ctx", {})
+    return str(context["expects"]) if found["type"] == "text" else _EXPECTED[found["type"]].format(**context)
+
+
+def _allowed(found: Any) -> list[str]:
+    """The values that a choice allows; none where the value is no choice."""
+    return re.findall(r"'([^']*)'", found["ctx"]["expected"]) if found["type"] == "literal_error" else []
+
+
+def _closest(given: str, known: Sequence[str]) -> str:
+    """Which known word was probably meant; empty where none is known."""
+    close = difflib.get_close_matches(given, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"remove it, or use one of: {', '.join(sorted(known))}" if known else ""
 
 
 def _dotted(tree: Tree, path: Sequence[Key]) -> str:
@@ -77,13 +130,6 @@ def _dotted(tree: Tree, path: Sequence[Key]) -> str:
         )
         words.append(str(here["name"].value) if named else str(step))
     return ".".join(words)
-
-
-def _closest(path: Sequence[Key]) -> str:
-    """Which known key was probably meant."""
-    keys = _keys(Stack, path[:-1])
-    close = difflib.get_close_matches(str(path[-1]), keys, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"remove it, or use one of: {', '.join(sorted(keys))}"
 
 
 def _keys(kind: Any, path: Sequence[Key]) -> list[str]:

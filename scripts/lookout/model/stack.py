@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .types import Address, Duration, Percent, SecretFile, Size, Slug, Url
+from .types import Address, Duration, ImageReference, IPv4, Percent, Place, SecretFile, Size, Slug, Url, Version
 
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 ServerName = Literal[
@@ -87,7 +87,7 @@ class Server(Part):
 class Image(Part):
     """Where an image comes from: pinned upstream, built from a recipe, or both."""
 
-    reference: Annotated[str, Field(pattern=r"^[a-z0-9./_-]+:[A-Za-z0-9._-]+$")] | None = None
+    reference: ImageReference | None = None
     recipe: Slug | None = None
 
     @model_validator(mode="after")
@@ -106,7 +106,7 @@ class Network(Part):
 class Publish(Part):
     """Host ports by container name."""
 
-    address: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}$")] = "127.0.0.1"
+    address: IPv4 = "127.0.0.1"
     ports: dict[Slug, Port]
 
 
@@ -223,9 +223,7 @@ class Receiver(Part):
 class Links(Part):
     """Addresses that notifications point to."""
 
-    runbooks: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~:/?&=%+-]*[^/\s#{}]$")] = Field(
-        description="folder or URL of the runbooks, without a slash at the end"
-    )
+    runbooks: Place = Field(description="folder or URL of the runbooks, without a slash at the end")
 
 
 class Retention(Part):
@@ -255,7 +253,7 @@ class Stack(Part):
     """The whole model."""
 
     project: Slug = Field(description="name of the compose project")
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Version
     services: Annotated[tuple[Service, ...], Field(min_length=1)]
     servers: dict[ServerName, Server]
     images: dict[Slug, Image]

@@ -54,7 +54,14 @@ def read(path: Path, shown: str) -> Tree:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise BadModel(
-                [Problem(shown, 1, "is not a mapping of keys to values", "start from the stack.yaml of Lookout")]
+                [
+                    Problem(
+                        shown,
+                        1,
+                        "is not a mapping of keys to values",
+                        "write keys of the model, or leave it out",
+                    )
+                ]
             )
         return _tree(node, loader, shown)
     except yaml.MarkedYAMLError as error:
@@ -105,7 +112,10 @@ def _scalar(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Any:
 
 
 def merge(base: Tree, over: Tree) -> Tree:
-    """``over`` laid upon ``base``: mappings by key (null removes one), lists of named things by name, else replaced."""
+    """``over`` laid upon ``base``: mappings by key (null removes one), lists of named things by name, else replaced.
+
+    What was merged has the place of ``over``: what is wrong with it was not before.
+    """
     if isinstance(base.value, dict) and isinstance(over.value, dict):
         merged = dict(base.value)
         for key, child in over.value.items():
@@ -113,7 +123,7 @@ def merge(base: Tree, over: Tree) -> Tree:
                 del merged[key]
             else:
                 merged[key] = merge(merged[key], child) if key in merged else child
-        return Tree(merged, base.file, base.line)
+        return Tree(merged, over.file, over.line)
     base_names, over_names = _names(base), _names(over)
     if base_names is not None and over_names is not None:
         children = list(base.value)
@@ -122,7 +132,7 @@ def merge(base: Tree, over: Tree) -> Tree:
                 children[base_names.index(name)] = merge(children[base_names.index(name)], child)
             else:
                 children.append(child)
-        return Tree(children, base.file, base.line)
+        return Tree(children, over.file, over.line)
     return over
 
 

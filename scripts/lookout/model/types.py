@@ -3,14 +3,57 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$")]
-"""A name in lower case: letters, digits and dashes, 2 to 40 characters."""
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a text: a pattern, and the words that say to people what it expects."""
+
+    pattern: str
+    expects: str
+
+    def check(self, value: Any) -> str:
+        """The value, when it has the form. Raises PydanticCustomError of the kind ``text``."""
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+            raise PydanticCustomError(
+                "text", "is {got}; expected {expects}", {"got": repr(value), "expects": self.expects}
+            )
+        return value
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.check, serialization=core_schema.to_string_ser_schema()
+        )
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": f"^({self.pattern})$", "description": self.expects}
+
+
+Slug = Annotated[
+    str,
+    Form(
+        r"[a-z][a-z0-9-]{0,38}[a-z0-9]",
+        'a name of 2 to 40 lower-case letters, digits and dashes, from a letter on, such as "api-gateway"',
+    ),
+]
+ImageReference = Annotated[
+    str, Form(r"[a-z0-9./_-]+:[A-Za-z0-9._-]+", 'an image with its tag, such as "grafana/loki:3.7.6"')
+]
+IPv4 = Annotated[str, Form(r"\d{1,3}(\.\d{1,3}){3}", 'an IPv4 address, such as "127.0.0.1"')]
+Version = Annotated[str, Form(r"\d+\.\d+\.\d+", 'a version such as "0.1.0"')]
+Place = Annotated[
+    str,
+    Form(
+        r"[A-Za-z0-9._~:/?&=%+-]*[^/\s#{}]",
+        'a folder or an address without a slash at its end, such as "docs/runbooks"',
+    ),
+]
 
 
 class _Text(str):
@@ -21,11 +64,7 @@ class _Text(str):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        if not isinstance(value, str) or not re.fullmatch(cls.pattern, value):
-            raise PydanticCustomError(
-                "text", "is {got}; expected {expects}", {"got": repr(value), "expects": cls.expects}
-            )
-        return cls(value)
+        return cls(Form(cls.pattern, cls.expects).check(value))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -33,7 +72,7 @@ class _Text(str):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "pattern": f"^({cls.pattern})$", "description": cls.expects}
+        return Form(cls.pattern, cls.expects).__get_pydantic_json_schema__(_schema, _handler)
 
 
 class Duration(_Text):
