@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from .polling import NotYet
+
+CLIENT: Final = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+"""For all questions: making a client takes longer than most answers. No connection outlives its server."""
 
 
 def get_json(
@@ -14,7 +17,7 @@ def get_json(
 ) -> Any:
     """The JSON answer of a GET. Raises NotYet when there is none, with the reason."""
     try:
-        answer = httpx.get(url, params=params, auth=auth, timeout=timeout)
+        answer = CLIENT.get(url, params=params, auth=auth, timeout=timeout)
     except httpx.HTTPError as error:
         raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
     if answer.status_code != 200:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
 
 from .. import names
 from ..engine import Compose
-from .http import get_json
+from .http import CLIENT, get_json
 from .polling import NotYet
 from .servers import Live, kept_traceparent
 
@@ -45,7 +46,10 @@ def verdicts(live: Live, compose: Compose) -> list[Verdict]:
     """Every question of `up` and `status`, answered now."""
     if "traffic" not in live.stack.running:
         _knock(live)
-    return [_answered(what, question, live, compose) for what, question in _questions(live)]
+    questions = list(_questions(live))
+    # Together: one that hangs until its time is over does not keep the others waiting.
+    with ThreadPoolExecutor(len(questions)) as pool:
+        return list(pool.map(lambda asked: _answered(asked[0], asked[1], live, compose), questions))
 
 
 def _knock(live: Live) -> None:
@@ -54,7 +58,7 @@ def _knock(live: Live) -> None:
         url = live.stack.url_of(service.name)
         if url is not None:
             with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"{url}/knock", headers={"traceparent": kept_traceparent()}, timeout=2)
+                CLIENT.get(f"{url}/knock", headers={"traceparent": kept_traceparent()}, timeout=2)
 
 
 Question = Callable[[Live, Compose], Verdict]

@@ -11,6 +11,7 @@ import httpx
 from .. import names
 from ..errors import Unsatisfied
 from ..model import Service
+from .http import CLIENT
 from .polling import NotYet, poll_until
 from .servers import Live, kept_trace_id, kept_traceparent
 
@@ -45,7 +46,7 @@ def _tried(attempt: Callable[[], None]) -> str | None:
 def _get(live: Live, service: Service, path: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
     url = f"{live.url(service.name)}{path}"
     try:
-        answer = httpx.get(url, headers=headers, timeout=10)
+        answer = CLIENT.get(url, headers=headers, timeout=10)
     except httpx.HTTPError as error:
         raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
     if answer.status_code != status:
