@@ -9,10 +9,13 @@ from typing import Any
 from lookout import engine
 from lookout.model import Size
 from lookout.project import Project
+from lookout.verify.polling import NotYet, poll_until
+from tests.faults import moment
 
 from .stacks import running
 
 REST_SECONDS = 60
+"""Memory is read when every container has run for so long."""
 
 
 def measure() -> Iterator[dict[str, Any]]:
@@ -25,8 +28,14 @@ def measure() -> Iterator[dict[str, Any]]:
         started = time.monotonic()
         up()
         yield {"what": "warm up, kept volumes", "seconds": round(time.monotonic() - started, 1)}
-        time.sleep(REST_SECONDS)
+        poll_until(lambda: _at_rest(stack), "containers at rest", 4 * REST_SECONDS, 1)
         yield memory(stack)
+
+
+def _at_rest(stack: Project) -> None:
+    youngest = max(moment(found["State"]["StartedAt"]) for found in stack.compose.containers().values())
+    if time.time() - youngest < REST_SECONDS:
+        raise NotYet(f"the youngest started {time.time() - youngest:.0f} s ago")
 
 
 def memory(stack: Project) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _figures(delays: list[float]) -> dict[str, Any]:
 def _delay(stack: Project, fault: Fault, chance: random.Random, within: float) -> float:
     """One fault and its end. Waits until nothing fires before it, and then a random part of a second."""
     poll_until(lambda: _quiet(stack), "no ServiceDown", 240)
-    time.sleep(chance.random())
+    time.sleep(chance.random())  # the phase: a fault falls anywhere between two scrapes
     with fault(stack) as began:
         return poll_until(lambda: _notified(stack, began), "the notification", within, 0.05) - began
 

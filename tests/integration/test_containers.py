@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-from datetime import datetime
 
 import pytest
 
@@ -13,7 +12,7 @@ from lookout import engine
 from lookout.project import Project
 from lookout.verify import live
 from lookout.verify.polling import NotYet, poll_until
-from tests.faults import send
+from tests.faults import moment, send
 
 pytestmark = pytest.mark.integration
 
@@ -22,14 +21,6 @@ ROOT_CONTAINERS = {"promtail", "cadvisor"}
 
 UNHEALTHY_WITHIN = 15
 """Seconds from the hang of a server to its container being unhealthy."""
-
-
-def moment(text: str) -> float:
-    """Unix time of a timestamp of the engine, which has more digits than Python reads."""
-    date, _, zone = text.partition(".")
-    digits = "".join(character for character in zone if character.isdigit())[:6].ljust(6, "0")
-    offset = "+00:00" if text.endswith("Z") else text[-6:]
-    return datetime.fromisoformat(f"{date}.{digits}{offset}").timestamp()
 
 
 def test_every_container_is_hardened(stack: Project) -> None:
