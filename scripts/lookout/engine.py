@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def require() -> None:
         raise MissingTool(f"the Compose v2 plugin is missing: {_SETUP}")
 
 
+@cache
 def root() -> str:
     """The folder in which the engine keeps its containers."""
     return run("info", "--format", "{{.DockerRootDir}}").stdout.strip()
@@ -83,6 +85,12 @@ def tool(
         "--entrypoint", entrypoint, image, *arguments,
         check=False, timeout=120,
     )  # fmt: skip
+
+
+def tail(container: str, lines: int = 8) -> str:
+    """The last log lines of a container, by its id or name."""
+    done = run("logs", "--tail", str(lines), container, check=False)
+    return (done.stdout + done.stderr).strip()
 
 
 class Compose:
@@ -141,11 +149,6 @@ class Compose:
             for container in found
             if container["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"
         }
-
-    def tail(self, container: str, lines: int = 8) -> str:
-        """The last log lines of a container."""
-        done = self("logs", "--no-color", "--no-log-prefix", "--tail", str(lines), container, check=False)
-        return (done.stdout + done.stderr).strip()
 
 
 def follow(compose: Compose, containers: Sequence[str]) -> int:

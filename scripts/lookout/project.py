@@ -15,7 +15,7 @@ import httpx
 from pydantic import ValidationError
 
 from . import images
-from .engine import Compose
+from .engine import Compose, tail
 from .errors import Unsatisfied, WrongUsage
 from .model import Stack, load
 from .render import ImageUse, render
@@ -204,5 +204,5 @@ def failures(project: Project, verdicts: Sequence[live.Verdict]) -> str:
             words.append(f"{verdict.what}: {name}: {why}")
             if name in found and name not in shown:
                 shown.add(name)
-                words += [f"    {line}" for line in project.compose.tail(name).splitlines()]
+                words += [f"    {line}" for line in tail(found[name]["Id"]).splitlines()]
     return "\n".join(words)

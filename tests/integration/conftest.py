@@ -14,7 +14,7 @@ import pytest
 import yaml
 from testcontainers.compose import DockerCompose
 
-from lookout import images, machine, project
+from lookout import engine, images, machine, project
 from lookout.model import load
 from lookout.project import Project
 from lookout.render import ROOT
@@ -104,5 +104,5 @@ def describe(running: Project) -> str:
         health = state.get("Health", {}).get("Status", "-")
         lines.append(f"{name:<22} {state['Status']:<10} {health:<10} restarts {container['RestartCount']}")
         if name != "probe" and (state["Status"] != "running" or health != "healthy"):
-            lines += [f"    {line}" for line in running.compose.tail(name).splitlines()]
+            lines += [f"    {line}" for line in engine.tail(container["Id"]).splitlines()]
     return "\n".join(lines)

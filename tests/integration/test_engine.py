@@ -1,0 +1,63 @@
+"""Taking a project down: what is in the way is told by name, and nothing of it is left afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lookout import engine, project
+from lookout.engine import Compose
+from lookout.errors import Unsatisfied
+from lookout.project import Project
+
+pytestmark = pytest.mark.integration
+
+FOREVER = ["python", "-c", "import signal; signal.pause()"]
+
+
+@pytest.fixture
+def image(prepared: Project) -> str:
+    """An image that this machine has."""
+    return project.images_of(prepared.folder)["services"].reference
+
+
+@pytest.fixture
+def small(image: str, tmp_path: Path) -> Iterator[Compose]:
+    """A running project of one container and one network."""
+    name = f"lookout-test-{os.getpid()}-small"
+    model = {"services": {"one": {"image": image, "entrypoint": FOREVER, "init": True, "networks": ["only"]}}}
+    (tmp_path / "compose.yaml").write_text(yaml.safe_dump({**model, "networks": {"only": {}}}), encoding="utf-8")
+    compose = Compose(tmp_path, name)
+    compose("up", "--detach")
+    yield compose
+    compose.down("--volumes")
+
+
+def networks(compose: Compose) -> list[str]:
+    """Names of the networks of a project."""
+    label = f"label=com.docker.compose.project={compose.project}"
+    return engine.run("network", "ls", "--format", "{{.Name}}", "--filter", label).stdout.split()
+
+
+def test_down_leaves_neither_containers_nor_networks(small: Compose) -> None:
+    assert len(networks(small)) == len(small.containers()) == 1
+    small.down()
+    assert not small.containers()
+    assert not networks(small)
+
+
+def test_down_names_a_container_of_somebody_else_in_the_network_and_leaves_it_alone(small: Compose, image: str) -> None:
+    stranger = f"{small.project}-stranger"
+    engine.run(
+        "run", "--detach", "--rm", "--init", "--name", stranger, "--network", networks(small)[0], image, *FOREVER
+    )
+    try:
+        with pytest.raises(Unsatisfied, match=f"docker network disconnect {networks(small)[0]} {stranger}"):
+            small.down()
+        assert engine.run("inspect", "--format", "{{.State.Running}}", stranger).stdout.strip() == "true"
+    finally:
+        engine.run("rm", "--force", stranger)
