@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -171,17 +171,26 @@ def _smoke(options: argparse.Namespace) -> int:
 
 def _down(options: argparse.Namespace) -> int:
     engine.require()
-    project.stop(options.project)
-    _say("stopped; data is kept (`make clean` deletes it)")
+    kept = project.stop(options.project)
+    _say("stopped; data is kept (`make clean` deletes it)" + _kept(kept))
     return 0
 
 
 def _clean(options: argparse.Namespace) -> int:
     engine.require()
-    project.stop(options.project, "--volumes")
+    kept = project.stop(options.project, "--volumes")
     shutil.rmtree(options.project)
-    _say("stopped; data and secrets are deleted")
+    _say("stopped; data and secrets are deleted" + _kept(kept))
     return 0
+
+
+def _kept(networks: Mapping[str, Sequence[str]]) -> str:
+    """A line for each network that stays, and why."""
+    return "".join(
+        f"\nleft: the network {name}, "
+        + (f"because {', '.join(others)} is in it" if others else "empty, until the engine is started anew")
+        for name, others in networks.items()
+    )
 
 
 def _logs(options: argparse.Namespace) -> int:

@@ -124,9 +124,12 @@ def opened(folder: Path) -> Project:
         raise WrongUsage(f"{folder} was written by another version of Lookout: run `make up` to renew it") from error
 
 
-def stop(folder: Path, *arguments: str) -> None:
-    """Stops the project of a folder, whichever version wrote it. Raises WrongUsage when there is none."""
-    Compose(folder, str(_state(folder)["stack"]["project"])).down(*arguments)
+def stop(folder: Path, *arguments: str) -> dict[str, list[str]]:
+    """Stops the project of a folder, whichever version wrote it; returns the networks that stay and who is in them.
+
+    Raises WrongUsage when there is none.
+    """
+    return Compose(folder, str(_state(folder)["stack"]["project"])).down(*arguments)
 
 
 def _state(folder: Path) -> dict[str, Any]:

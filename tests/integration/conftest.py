@@ -69,6 +69,21 @@ def prepared(said: list[str]) -> Iterator[Project]:
     overlay.unlink()
 
 
+class Copy(DockerCompose):
+    """A copied project as testcontainers starts it; taken down as `make clean` does."""
+
+    def __init__(self, running: Project) -> None:
+        super().__init__(str(running.folder), compose_file_name="compose.yaml", pull=False, build=False, wait=False)
+        self.running = running
+
+    def stop(self, down: bool = True) -> None:
+        """Ends the containers; with ``down`` removes them, their networks and their data."""
+        if down:
+            print("networks kept by the engine:", self.running.compose.down("--volumes"))
+        else:
+            super().stop(down=False)
+
+
 @pytest.fixture(scope="session")
 def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The running stack, live: started from a copy of its folder by its bootstrap script and Compose alone."""
@@ -76,14 +91,11 @@ def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shutil.copytree(prepared.folder, folder, ignore=shutil.ignore_patterns("secrets"))
     running = Project(prepared.stack, folder)
     subprocess.run([str(folder / "bootstrap.sh"), "secrets"], check=True)
-    with DockerCompose(str(folder), compose_file_name="compose.yaml", pull=False, build=False, wait=False):
-        try:
-            verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
-            if not all(verdict.ok for verdict in verdicts):
-                pytest.exit("the stack is not live:\n" + project.failures(running, verdicts), returncode=1)
-            yield running
-        finally:
-            running.compose.down("--volumes")
+    with Copy(running):
+        verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
+        if not all(verdict.ok for verdict in verdicts):
+            pytest.exit("the stack is not live:\n" + project.failures(running, verdicts), returncode=1)
+        yield running
 
 
 @pytest.hookimpl(wrapper=True)
