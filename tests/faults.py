@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from datetime import datetime
 
 from lookout import engine, project
 from lookout.project import Project
@@ -39,11 +38,3 @@ def send(stack: Project, container: str, number: signal.Signals) -> float:
     # Where the signal ends the server, its namespace ends with it, and so does the sender: only the time counts.
     assert done.stdout.strip(), f"{container} has no server: {done.stderr}"
     return float(done.stdout.split()[0])
-
-
-def moment(text: str) -> float:
-    """Unix time of a timestamp of the engine, which has more digits than Python reads."""
-    date, _, zone = text.partition(".")
-    digits = "".join(character for character in zone if character.isdigit())[:6].ljust(6, "0")
-    offset = "+00:00" if text.endswith("Z") else text[-6:]
-    return datetime.fromisoformat(f"{date}.{digits}{offset}").timestamp()

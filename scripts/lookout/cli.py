@@ -145,6 +145,8 @@ def _up(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     engine.require()
     running = project.opened(options.project)
+    if not running.compose.containers():
+        raise Unsatisfied("nothing of this project runs: start it with `make up`")
     verdicts = live.verdicts(running.live, running.compose)
     _say(project.table(running, verdicts))
     if not all(verdict.ok for verdict in verdicts):

@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,19 @@ def tail(container: str, lines: int = 8) -> str:
     """The last log lines of a container, by its id or name."""
     done = run("logs", "--tail", str(lines), container, check=False)
     return (done.stdout + done.stderr).strip()
+
+
+def started(container: Mapping[str, Any]) -> float:
+    """Unix time of the last start of a container, from what the engine says of it."""
+    return moment(container["State"]["StartedAt"])
+
+
+def moment(text: str) -> float:
+    """Unix time of a timestamp of the engine, which has more digits than Python reads."""
+    date, _, zone = text.partition(".")
+    digits = "".join(character for character in zone if character.isdigit())[:6].ljust(6, "0")
+    offset = "+00:00" if text.endswith("Z") else text[-6:]
+    return datetime.fromisoformat(f"{date}.{digits}{offset}").timestamp()
 
 
 class Compose:

@@ -10,7 +10,6 @@ from lookout import engine
 from lookout.model import Size
 from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
-from tests.faults import moment
 
 from .stacks import running
 
@@ -33,7 +32,7 @@ def measure() -> Iterator[dict[str, Any]]:
 
 
 def _at_rest(stack: Project) -> None:
-    youngest = max(moment(found["State"]["StartedAt"]) for found in stack.compose.containers().values())
+    youngest = max(engine.started(found) for found in stack.compose.containers().values())
     if time.time() - youngest < REST_SECONDS:
         raise NotYet(f"the youngest started {time.time() - youngest:.0f} s ago")
 

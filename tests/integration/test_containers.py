@@ -9,10 +9,11 @@ import time
 import pytest
 
 from lookout import engine
+from lookout.engine import moment, started
 from lookout.project import Project
 from lookout.verify import live
 from lookout.verify.polling import NotYet, poll_until
-from tests.faults import moment, send
+from tests.faults import send
 
 pytestmark = pytest.mark.integration
 
@@ -74,7 +75,7 @@ def test_a_frozen_server_turns_unhealthy_in_time_and_is_brought_back(stack: Proj
     before = stack.compose.containers()
 
     def old_enough() -> None:
-        youngest = max(moment(container["State"]["StartedAt"]) for name, container in before.items() if name in names)
+        youngest = max(started(container) for name, container in before.items() if name in names)
         if time.time() - youngest < 65:
             raise NotYet("a probe ends no server in its first minute")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
-from .. import names
+from .. import engine, names
 from ..engine import Compose
 from .http import CLIENT, get_json
 from .polling import NotYet
@@ -18,6 +19,9 @@ from .servers import Live, kept_traceparent
 
 FRESH_SECONDS = 60
 """A sample or log line older than this, or than three scrapes, is not live."""
+
+TRACED_SECONDS = 600
+"""A trace older than this is not live: of the traffic, one in ten is kept."""
 
 WATCHDOG_SECONDS = 420
 """Watchdog is notified again every 5 minutes, at the next minute of its group."""
@@ -44,24 +48,25 @@ class Verdict:
 
 def verdicts(live: Live, compose: Compose) -> list[Verdict]:
     """Every question of `up` and `status`, answered now."""
-    if "traffic" not in live.stack.running:
-        _knock(live)
-    questions = list(_questions(live))
+    questions, found = list(_questions(live)), compose.containers()
     # Together: one that hangs until its time is over does not keep the others waiting.
     with ThreadPoolExecutor(len(questions)) as pool:
-        return list(pool.map(lambda asked: _answered(asked[0], asked[1], live, compose), questions))
+        return list(pool.map(lambda asked: _answered(asked[0], asked[1], live, found), questions))
 
 
-def _knock(live: Live) -> None:
-    """One request to each service: without traffic they would have nothing to log and to trace."""
-    for service in live.stack.bundled:
-        url = live.stack.url_of(service.name)
+def _knock(live: Live, services: Iterable[str]) -> None:
+    """One request to each service that showed nothing: without traffic it has none, and with it one in ten is kept."""
+    for name in services:
+        url = live.stack.url_of(name)
         if url is not None:
             with contextlib.suppress(httpx.HTTPError):
                 CLIENT.get(f"{url}/knock", headers={"traceparent": kept_traceparent()}, timeout=2)
 
 
-Question = Callable[[Live, Compose], Verdict]
+Containers = Mapping[str, Mapping[str, Any]]
+"""What the engine says of each container, by name."""
+
+Question = Callable[[Live, Containers], Verdict]
 
 
 def _questions(live: Live) -> Iterator[tuple[str, Question]]:
@@ -78,9 +83,9 @@ def _questions(live: Live) -> Iterator[tuple[str, Question]]:
     yield "alerts delivered", _alerts
 
 
-def _answered(what: str, question: Question, live: Live, compose: Compose) -> Verdict:
+def _answered(what: str, question: Question, live: Live, found: Containers) -> Verdict:
     try:
-        return question(live, compose)
+        return question(live, found)
     except NotYet as reason:
         return Verdict(what, 0, 1, ((_server_of(what), str(reason)),))
 
@@ -93,8 +98,12 @@ def _server_of(what: str) -> str:
     }.get(what, "prometheus")  # fmt: skip
 
 
-def _containers(live: Live, compose: Compose) -> Verdict:
-    found = compose.containers()
+def _since(found: Containers, seconds: float, *names: str) -> float:
+    """Unix time from which on something is live: so long ago, or since the last start of what it came through."""
+    return max(time.time() - seconds, *(engine.started(found[name]) for name in names if name in found))
+
+
+def _containers(live: Live, found: Containers) -> Verdict:
     missing: list[tuple[str, str]] = []
     for name in live.stack.containers:
         container = found.get(name)
@@ -118,7 +127,7 @@ def _expected_targets(live: Live) -> set[str]:
     return expected | {name for name, server in running.items() if server.metrics}
 
 
-def _targets(live: Live, _compose: Compose) -> Verdict:
+def _targets(live: Live, _found: Containers) -> Verdict:
     targets = live.targets()
     missing = [
         (
@@ -134,7 +143,7 @@ def _targets(live: Live, _compose: Compose) -> Verdict:
     return Verdict("targets up", total - len(missing), total, tuple(missing))
 
 
-def _rules(live: Live, _compose: Compose) -> Verdict:
+def _rules(live: Live, _found: Containers) -> Verdict:
     rules = [rule for group in live.rules() for rule in group["rules"]]
     missing = [
         (rule["name"], rule.get("lastError") or "has not been evaluated yet")
@@ -144,25 +153,35 @@ def _rules(live: Live, _compose: Compose) -> Verdict:
     return Verdict("rules evaluated", len(rules) - len(missing), len(rules), tuple(missing))
 
 
-def _samples(live: Live, _compose: Compose) -> Verdict:
+def _samples(live: Live, found: Containers) -> Verdict:
     wanted = [service.name for service in live.stack.services]
-    fresh_seconds = max(FRESH_SECONDS, 3 * live.stack.scrape.standard.interval.seconds)
-    found = live.query(f'max by (service) (timestamp(up{{job="services"}} == 1)) > time() - {fresh_seconds}')
-    fresh = {result["metric"]["service"] for result in found}
+    seconds = max(FRESH_SECONDS, 3 * live.stack.scrape.standard.interval.seconds)
+    results = live.query('max by (service) (timestamp(up{job="services"} == 1))')
+    times = {result["metric"]["service"]: float(result["value"][1]) for result in results}
+    fresh = {name for name, at in times.items() if at > _since(found, seconds, name, "prometheus")}
     return _per_service("samples", wanted, fresh, "no fresh sample in Prometheus")
 
 
-def _logs(live: Live, _compose: Compose) -> Verdict:
+def _logs(live: Live, found: Containers) -> Verdict:
     wanted = [service.name for service in live.stack.bundled]
-    lines = {
-        name for name in wanted if live.logs(f'{{project="{live.stack.project}", service="{name}"}}', FRESH_SECONDS, 1)
+    fresh = {
+        name
+        for name in wanted
+        if live.logs(
+            f'{{project="{live.stack.project}", service="{name}"}}',
+            time.time() - _since(found, FRESH_SECONDS, name, "loki"),
+            limit=1,
+        )
     }
-    return _per_service("logs", wanted, lines, "no fresh log line in Loki")
+    _knock(live, set(wanted) - fresh)
+    return _per_service("logs", wanted, fresh, "no fresh log line in Loki")
 
 
-def _traces(live: Live, _compose: Compose) -> Verdict:
-    wanted = [service.name for service in live.stack.bundled]
-    return _per_service("traces", wanted, {name for name in wanted if live.traced(name)}, "no trace in the trace store")
+def _traces(live: Live, found: Containers) -> Verdict:
+    wanted, store = [service.name for service in live.stack.bundled], live.stack.traces.stores[0]
+    traced = {name for name in wanted if live.traced(name, _since(found, TRACED_SECONDS, name, store))}
+    _knock(live, set(wanted) - traced)
+    return _per_service("traces", wanted, traced, "no fresh trace in the trace store")
 
 
 def _per_service(what: str, wanted: list[str], found: set[str], why: str) -> Verdict:
@@ -170,7 +189,7 @@ def _per_service(what: str, wanted: list[str], found: set[str], why: str) -> Ver
     return Verdict(what, len(wanted) - len(missing), len(wanted), missing)
 
 
-def _datasources(live: Live, _compose: Compose) -> Verdict:
+def _datasources(live: Live, _found: Containers) -> Verdict:
     ours = {names.UID_PROMETHEUS, names.UID_LOKI, names.UID_TEMPO, names.UID_JAEGER, names.UID_ALERTMANAGER}
     sources = [source for source in live.grafana("/api/datasources") if source["uid"] in ours]
     missing: list[tuple[str, str]] = []
@@ -194,7 +213,7 @@ def _ask_datasource(live: Live, uid: str, kind: str) -> None:
     live.grafana(f"/api/datasources/proxy/uid/{uid}{paths[kind]}")
 
 
-def _alerts(live: Live, _compose: Compose) -> Verdict:
+def _alerts(live: Live, _found: Containers) -> Verdict:
     got = live.notifications(alertname="Watchdog", since=str(time.time() - WATCHDOG_SECONDS))
     why = f"was not notified of Watchdog, which always fires, in the last {WATCHDOG_SECONDS} s"
     missing = () if got else (("receiver", why),)

@@ -13,9 +13,6 @@ from ..model import Stack
 from .http import get_json
 from .polling import NotYet
 
-TRACED_SECONDS = 600
-"""A trace older than this does not show that traces arrive: one in ten is kept."""
-
 
 def kept_traceparent(trace_id: str | None = None) -> str:
     """A W3C traceparent, new but for the trace id given, of a trace that services keep."""
@@ -67,18 +64,18 @@ class Live:
             for stamp, line in stream["values"]
         ]
 
-    def traced(self, service: str) -> bool:
-        """Whether the first trace store has a trace of a service from the last ten minutes."""
+    def traced(self, service: str, since: float) -> bool:
+        """Whether the first trace store has a trace of a service from after a Unix time."""
         store = self.stack.traces.stores[0]
         if store == "jaeger":
             found = get_json(
-                f"{self.url('jaeger')}/api/traces", {"service": service, "limit": 1, "lookback": f"{TRACED_SECONDS}s"}
+                f"{self.url('jaeger')}/api/traces", {"service": service, "limit": 1, "start": int(since * 1e6)}
             )
             return bool(found.get("data"))
         now = int(time.time())
         found = get_json(
             f"{self.url('tempo')}/api/search",
-            {"q": f'{{resource.service.name="{service}"}}', "limit": 1, "start": now - TRACED_SECONDS, "end": now + 5},
+            {"q": f'{{resource.service.name="{service}"}}', "limit": 1, "start": int(since), "end": now + 5},
         )
         return bool(found.get("traces"))
 
