@@ -3,9 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-stamp=.venv/lock.sha256
-wanted=$(sha256sum requirements.lock | cut -d' ' -f1)
-[ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
+stamp=.venv/requirements.lock
+cmp -s requirements.lock "$stamp" && exit 0
 
 for python in python3 python3.13 python3.12 python3.11; do
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
@@ -27,4 +26,4 @@ echo "setup      Python environment in .venv"
 rm -rf .venv
 "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-echo "$wanted" >"$stamp"
+cp requirements.lock "$stamp"

@@ -51,6 +51,6 @@ def valid_models(draw: st.DrawFn) -> Stack:
         "traces": draw(st.sampled_from(["1d", "2w"])),
     }
     model["traces"]["stores"] = draw(st.sampled_from([["tempo"], ["jaeger"], ["tempo", "jaeger"]]))
-    model["traces"]["keep"]["rest"] = draw(st.sampled_from(["0%", "0.5%", "100%"]))
+    model["traces"]["keep"]["rest"] = draw(st.sampled_from(["0.1%", "0.5%", "100%"]))
     model["traffic"]["rate"] = draw(st.sampled_from([0, 0.5, 10]))
     return Stack.model_validate(model)

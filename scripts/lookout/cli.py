@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     with_images(up)
     up.add_argument("--within", type=float, default=180, help="seconds to become live in (default: 180)")
     command("status", _status, "ask the running stack what `up` asks")
-    command("smoke", _smoke, "follow one request to each service into its metrics, log line and trace")
+    command("smoke", _smoke, "ask what `status` asks, then follow a request to each service into its signals")
     command("down", _down, "stop the stack, keep its data")
     command("clean", _clean, "stop the stack, delete its data and secrets")
     logs = command("logs", _logs, "follow the logs of containers")
@@ -129,11 +129,9 @@ def _up(options: argparse.Namespace) -> int:
     stack_files = _files(options)
     load(stack_files)
     machine.ensure(_say)
-    ready, changed = project.prepare(
-        stack_files, options.project, images.parse_source(options.images), options.strict, _say
-    )
+    ready = project.prepare(stack_files, options.project, images.parse_source(options.images), options.strict, _say)
     begun = time.monotonic()
-    project.start(ready, changed)
+    project.start(ready)
     verdicts = project.wait_until_live(ready, options.within, _say)
     _say(project.table(ready, verdicts))
     if not all(verdict.ok for verdict in verdicts):
@@ -163,9 +161,9 @@ def _smoke(options: argparse.Namespace) -> int:
     engine.require()
     running = project.opened(options.project)
     failed = 0
-    for service, what, why in smoke.smoke(running.live):
+    for name, what, why in smoke.smoke(running.live, running.compose):
         failed += why is not None
-        _say(f"{'ok  ' if why is None else 'FAIL'}  {service:<20} {what}" + (f": {why}" if why else ""))
+        _say(f"{'ok  ' if why is None else 'FAIL'}  {name:<24} {what}" + (f": {why}" if why else ""))
     if failed:
         raise Unsatisfied(f"smoke      {failed} fell short")
     return 0

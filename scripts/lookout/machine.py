@@ -35,6 +35,7 @@ def ensure(say: Callable[[str], None]) -> None:
         raise MissingTool(
             "this machine has a Docker engine without the Compose v2 plugin; install the plugin:\n"
             "  apt-get install -y docker-compose-plugin    (Docker's packages)\n"
+            "  apt-get install -y docker-compose           (Debian 13 or newer)\n"
             "  apt-get install -y docker-compose-v2        (Ubuntu)"
         )
     if not _may_install():
@@ -44,17 +45,19 @@ def ensure(say: Callable[[str], None]) -> None:
             "  sudo make up                                (Debian: installs both from Debian's packages)\n"
             "  brew install --cask docker                  (macOS)"
         )
-    if shutil.which("dockerd") is None or shutil.which("mmdebstrap") is None:
-        say("setup      installing Docker Engine from Debian's packages")
+    missing = [] if shutil.which("dockerd") else ["docker.io", "iptables"]
+    missing += [] if shutil.which("mmdebstrap") else ["mmdebstrap"]
+    if missing:
+        say(f"setup      installing {', '.join(missing)} from Debian's packages")
         _call(["apt-get", "update", "-qq"])
-        _call(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io", "iptables", "mmdebstrap"])
-    if not _answers():
-        say("setup      starting Docker Engine")
-        _start()
+        _call(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
+    # Before the engine is started: what fails here is tried again the next time.
     if not _has_compose():
         say("setup      installing the Compose v2 plugin from Debian's packages")
         with tempfile.TemporaryDirectory() as scratch:
             _call(["dpkg", "--install", str(packages.download("docker-compose", COMPOSE_MINIMUM, Path(scratch)))])
+    say("setup      starting Docker Engine")
+    _start()
     engine.require()
 
 

@@ -15,7 +15,7 @@ import httpx
 from pydantic import ValidationError
 
 from . import images
-from .engine import Compose, tail
+from .engine import Compose, moment, tail
 from .errors import Unsatisfied, WrongUsage
 from .model import Stack, load
 from .render import ImageUse, render
@@ -46,13 +46,8 @@ class Project:
         return Live(self.stack, self.folder)
 
 
-def prepare(
-    files: Sequence[Path], folder: Path, source: images.Source, strict: bool, say: Say
-) -> tuple[Project, list[str]]:
-    """Obtains the images, renders the effective model into ``folder`` and makes the secrets.
-
-    Returns the project and the paths that changed.
-    """
+def prepare(files: Sequence[Path], folder: Path, source: images.Source, strict: bool, say: Say) -> Project:
+    """Obtains the images, renders the effective model into ``folder`` and makes the secrets."""
     stack = load(files)
     if folder.exists() and any(folder.iterdir()) and not (folder / _STATE).exists():
         raise WrongUsage(f"{folder} holds other things than a project of Lookout: give an empty or a new folder")
@@ -67,24 +62,23 @@ def prepare(
         "stack": chosen.stack.model_dump(mode="json", by_alias=True),
         "images": {name: [use.reference, use.built] for name, use in chosen.images.items()},
     }
-    changed = write({**rendered, _STATE: json.dumps(state, indent=1, sort_keys=True) + "\n"}, folder)
+    write({**rendered, _STATE: json.dumps(state, indent=1, sort_keys=True) + "\n"}, folder)
     (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
-    changed += [f"secrets/{path.name}" for path in given if _copied(path, folder / "secrets" / path.name)]
+    for path in given:
+        _copy(path, folder / "secrets" / path.name)
     done = subprocess.run([str(folder / "bootstrap.sh"), "secrets"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise WrongUsage(done.stderr.strip())
-    return Project(chosen.stack, folder), changed
+    return Project(chosen.stack, folder)
 
 
-def _copied(source: Path, target: Path) -> bool:
-    """Puts a secret where containers read it. Whether it replaced another one."""
+def _copy(source: Path, target: Path) -> None:
+    """Puts a secret where containers read it; leaves one that is the same as it is."""
     if target.exists() and target.read_bytes() == source.read_bytes():
-        return False
-    replaced = target.exists()
+        return
     target.unlink(missing_ok=True)
     shutil.copyfile(source, target)
     target.chmod(0o444)
-    return replaced
 
 
 def _given_secrets(stack: Stack, root: Path) -> list[Path]:
@@ -146,28 +140,32 @@ def images_of(folder: Path) -> dict[str, ImageUse]:
     return {name: ImageUse(reference, built) for name, (reference, built) in _state(folder)["images"].items()}
 
 
-def start(project: Project, changed: Sequence[str]) -> None:
-    """Starts what does not run, replaces what changed, and lets servers read what they can without a restart."""
+def start(project: Project) -> None:
+    """Starts what does not run, replaces what changed, and lets servers read what they can without a restart.
+
+    All of it is done each time: what an earlier start that failed did not come to is not forgotten.
+    """
     project.compose("up", "--detach", "--remove-orphans", "--quiet-pull")
-    if any(path.startswith("secrets/") for path in changed):
+    created = moment(project.compose.containers()["alertmanager"]["Created"])
+    given = [project.folder / "secrets" / path.name for path in project.stack.secret_files]
+    if any(path.stat().st_mtime > created for path in given):
         # A running container keeps the file it was started with.
         project.compose("up", "--detach", "--no-deps", "--force-recreate", "alertmanager")
-    for folder, server in (("prometheus", "prometheus"), ("alertmanager", "alertmanager")):
-        if any(path.startswith(f"{folder}/") for path in changed):
-            _reload(project, server)
+    for server in ("prometheus", "alertmanager"):
+        _reload(project, server)
 
 
 def _reload(project: Project, server: str) -> None:
-    """Asks a server to read its configuration again. One that only just starts has read it already."""
+    """Asks a server to read its configuration again. One that only just starts reads it anyway."""
     url = project.stack.url_of(server)
     if url is None:
-        project.compose("restart", server)
+        project.compose("kill", "--signal", "SIGHUP", server)
         return
     try:
         answer = httpx.post(f"{url}/-/reload", timeout=10)
     except httpx.HTTPError:
         return
-    if answer.status_code != 200:
+    if answer.status_code not in (200, 503):  # 503: it is still reading what it found at its start
         raise Unsatisfied(f"{server} does not accept its configuration: {answer.text.strip()}")
 
 

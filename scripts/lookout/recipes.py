@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,9 +145,9 @@ def build(name: str, base: Callable[[], str], say: Callable[[str], None]) -> str
 
 @contextmanager
 def _context(name: str) -> Iterator[Path]:
-    context = BUILD / name
-    shutil.rmtree(context, ignore_errors=True)
-    (context / "rootfs").mkdir(parents=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    context = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD))
+    (context / "rootfs").mkdir()
     try:
         yield context
     finally:

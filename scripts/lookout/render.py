@@ -122,8 +122,7 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         failed=stack.alerts.service_down.failed_scrapes,
         errors=fixtures.errors(stack),
         restarts=fixtures.restarts(stack),
-        live_window=_scrapes(stack.scrape.critical, stack.alerts.service_down.failed_scrapes),
-        standard_window=_scrapes(stack.scrape.standard, stack.alerts.service_down.failed_scrapes),
+        windows=_windows(stack),
         live=lambda count: _scrapes(stack.scrape.critical, count),
         standard=lambda count: _scrapes(stack.scrape.standard, count),
     )
@@ -234,6 +233,18 @@ def _targets(stack: Stack) -> dict[str, list[dict[str, Any]]]:
             }
             for service in stack.bundled
         ],
+    }
+
+
+def _windows(stack: Stack) -> dict[str, str]:
+    """The windows of ServiceDown: enough scrapes, and for those that hang the timeout of the last one too."""
+    count = stack.alerts.service_down.failed_scrapes
+    live, standard = stack.scrape.critical, stack.scrape.standard
+    return {
+        "live": _scrapes(live, count),
+        "live_hanging": f"{live.interval.milliseconds * count + live.timeout.milliseconds}ms",
+        "standard": _scrapes(standard, count),
+        "standard_hanging": f"{standard.interval.milliseconds * count + standard.timeout.milliseconds}ms",
     }
 
 

@@ -24,10 +24,10 @@ def running(name: str, within: float = 240) -> Iterator[tuple[Project, Callable[
     folder = ROOT / "build" / "bench"
     overlay = overlay_of(f"lookout-bench-{name}", folder)
     source = images.parse_source(os.environ.get("IMAGES", "auto"))
-    ready, changed = project.prepare([ROOT / "stack.yaml", overlay], folder / name, source, False, quiet)
+    ready = project.prepare([ROOT / "stack.yaml", overlay], folder / name, source, False, quiet)
 
     def up() -> None:
-        project.start(ready, changed)
+        project.start(ready)
         verdicts = project.wait_until_live(ready, within, quiet)
         if not all(verdict.ok for verdict in verdicts):
             raise Unsatisfied(project.failures(ready, verdicts))

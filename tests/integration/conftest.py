@@ -63,7 +63,7 @@ def prepared(said: list[str]) -> Iterator[Project]:
     name = f"lookout-test-{os.getpid()}"
     overlay = overlay_of(name, ROOT / "build" / "test")
     source = images.parse_source(os.environ.get("IMAGES", "auto"))
-    ready, _ = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, source, False, say)
+    ready = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, source, False, say)
     yield ready
     shutil.rmtree(ready.folder)
     overlay.unlink()

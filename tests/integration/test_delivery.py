@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from lookout import engine
 from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
+from tests.faults import send
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +53,31 @@ def test_a_killed_service_is_reported_down_and_up_again(stack: Project, service:
     )
 
 
+def test_a_hanging_service_is_reported_before_its_probe_ends_it(stack: Project) -> None:
+    service = "llm-orchestrator"
+    poll_until(lambda: quiet(stack, service), "nothing fires", 90)
+    hung = send(stack, service, signal.SIGSTOP)
+    try:
+        poll_until(
+            lambda: notified(stack, hung, alertname="ServiceDown", service=service, status="firing"),
+            "ServiceDown",
+            6,
+            0.1,
+        )
+    finally:
+        send(stack, service, signal.SIGCONT)
+    poll_until(
+        lambda: notified(stack, hung, alertname="ServiceDown", service=service, status="resolved"), "its end", 60
+    )
+
+
+def quiet(stack: Project, service: str) -> None:
+    """Raises NotYet while ServiceDown fires for a service."""
+    if stack.live.query(f'ALERTS{{alertname="ServiceDown", service="{service}"}}'):
+        raise NotYet("ServiceDown still fires")
+
+
 def test_the_dead_mans_switch_is_heard(stack: Project) -> None:
-    heard = notified(stack, time.time() - 420, alertname="Watchdog", status="firing")
+    heard = notified(stack, time.time() - 120, alertname="Watchdog", status="firing")
     assert heard["labels"]["severity"] == "info"
     assert heard["generatorURL"].startswith(stack.live.url("prometheus"))

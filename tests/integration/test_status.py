@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ from lookout import cli, engine, project
 from lookout.project import Project
 from lookout.render import ROOT
 from lookout.verify.polling import NotYet, poll_until
+from lookout.verify.servers import kept_trace_id, kept_traceparent
 from tests.integration.conftest import LIVE_WITHIN, free_ports
 
 pytestmark = pytest.mark.integration
@@ -94,24 +97,33 @@ def test_up_fails_and_names_the_server_that_is_broken_on_purpose(
 
 def test_data_survive_down_and_up(stack: Project) -> None:
     wait_live(stack)
+    live, frontend = stack.live, f'{{project="{stack.stack.project}", service="frontend"}}'
+    user = {"email": f"{uuid.uuid4().hex}@example.com", "password": uuid.uuid4().hex}
+    accounts = live.url("platform-services")
+    httpx.post(f"{accounts}/users", json=user, timeout=10).raise_for_status()
+    trace_id = kept_trace_id()
+    httpx.get(f"{accounts}/no-such-page", headers={"traceparent": kept_traceparent(trace_id)}, timeout=10)
+
+    def traced() -> None:
+        assert "platform-services" in live.trace(trace_id)
+
+    poll_until(traced, "its trace", 60)
+    logs_before = {line for _, line, _ in live.logs(frontend, 120, 20)}
+    notices_before = len(live.notifications())
     stopped = time.time()
-    project_name = stack.stack.project
-    logs_before = {line for _, line, _ in stack.live.logs(f'{{project="{project_name}", service="frontend"}}', 120, 20)}
-    notices_before = len(stack.live.notifications())
+
     stack.compose.down()
     assert not stack.compose.containers()
-    stack.compose("up", "--detach")
+    subprocess.run([str(stack.folder / "bootstrap.sh")], check=True)
     wait_live(stack)
 
     def samples() -> None:
-        if not stack.live.query(f'up{{job="services", service="frontend"}} @ {stopped - 20:.0f}'):
+        if not live.query(f'up{{job="services", service="frontend"}} @ {stopped - 20:.0f}'):
             raise NotYet("the samples from before are gone")
 
     poll_until(samples, "samples from before", within=30)
+    poll_until(traced, "the trace from before", within=60)
     assert logs_before
-    logs_after = {
-        line for _, line, _ in stack.live.logs(f'{{project="{project_name}", service="frontend"}}', 600, 2000)
-    }
-    assert logs_before <= logs_after
-    assert len(stack.live.notifications()) >= notices_before
-    assert httpx.get(f"{stack.live.url('platform-services')}/health", timeout=5).status_code == 200
+    assert logs_before <= {line for _, line, _ in live.logs(frontend, 600, 2000)}
+    assert len(live.notifications()) >= notices_before
+    assert httpx.post(f"{accounts}/session", json=user, timeout=10).status_code in (200, 201)

@@ -14,9 +14,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lookout import names
 from lookout import render as rendering
 from lookout.model import Stack, load
-from lookout.render import ROOT, ImageUse, as_written, render
+from lookout.render import FOLDERS, ROOT, ImageUse, as_written, render
 from tests.models import valid_models
 
 
@@ -84,6 +85,17 @@ def test_a_changed_configuration_changes_the_label_of_a_server_that_cannot_reloa
     after = yaml.safe_load(render(load([ROOT / "stack.yaml", overlay]))["compose.yaml"])["services"]
     assert before["loki"]["labels"] != after["loki"]["labels"]
     assert before["tempo"]["labels"] == after["tempo"]["labels"]
+
+
+RELOADED = ("prometheus", "alertmanager")
+"""Servers that read their configuration again when `up` asks them to."""
+
+
+def test_every_server_that_cannot_reload_is_labelled_with_its_configuration(stack: Stack) -> None:
+    containers = yaml.safe_load(render(stack)["compose.yaml"])["services"]
+    for server in FOLDERS.values():
+        if server in containers and server not in RELOADED:
+            assert containers[server]["labels"][names.LABEL_CONFIG], server
 
 
 EXCEPTIONS = {"promtail": "0:0", "cadvisor": "0:0"}

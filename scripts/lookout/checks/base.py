@@ -44,8 +44,9 @@ class Context:
     def tool(
         self, check: str, image: str, entrypoint: str, arguments: Sequence[str], subfolder: str, inside: str
     ) -> Iterator[Finding | Skipped]:
-        """Runs a tool on a rendered folder, if a server of its image runs: a Finding when it does not end with 0."""
+        """Runs a tool on a rendered folder: a Finding when it does not end with 0, Skipped when it cannot be run."""
         if image not in {server.image for server in self.stack.running.values()}:
+            yield Skipped(check, f"the model runs no server of the image {image}")
             return
         use = self.chosen.images.get(image)
         if use is None:

@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
 
-from .stack import Stack
+from .stack import METERED, Stack
 from .tree import Key
 
 Finding = tuple[tuple[Key, ...], str, str]
@@ -24,6 +24,7 @@ def broken(stack: Stack) -> list[Finding]:
         _scrapes,
         _routes,
         _retention,
+        _share,
         _stores,
         _traffic,
     )
@@ -87,6 +88,8 @@ def _dependencies(stack: Stack) -> Iterator[Finding]:
             where = f"services.{service.name}.depends_on"
             if name == service.name:
                 yield path, f"{where} names the service itself", "remove it"
+            elif name == "probe":
+                yield path, f"{where} names the probe, which serves nothing", "remove it"
             elif name not in known:
                 yield path, f'{where} names "{name}", which is no service and no server', _suggest(name, known)
 
@@ -97,6 +100,10 @@ def _servers(stack: Stack) -> Iterator[Finding]:
         if name not in stack.servers:
             yield ("servers",), f"{name} is missing", "a bundle with these services needs it: add it back"
     for name, server in stack.servers.items():
+        if server.port is None and name != "probe":
+            yield ("servers", name), f"servers.{name}.port is missing", "give it the port that it listens on"
+        if server.metrics is None and name in METERED:
+            yield ("servers", name), f"servers.{name}.metrics is missing", "give it the port of its own metrics"
         if server.image not in stack.images:
             yield (
                 ("servers", name, "image"),
@@ -209,6 +216,15 @@ def _retention(stack: Stack) -> Iterator[Finding]:
                 f"retention.{signal} of {kept} is not a whole number of hours of at least a day",
                 "Loki and Tempo delete by day and count in hours: use 24h, 1d or more",
             )
+
+
+def _share(stack: Stack) -> Iterator[Finding]:
+    if stack.traces.keep.rest.number == 0:
+        yield (
+            ("traces", "keep", "rest"),
+            "traces.keep.rest of 0% leaves no trace of a request that went well",
+            "`up` could not see that traces arrive: keep a share, such as 0.1%",
+        )
 
 
 def _stores(stack: Stack) -> Iterator[Finding]:

@@ -40,6 +40,9 @@ SERVES: dict[ServerName, ServerName] = {
 }  # fmt: skip
 """A server that is of no use without another."""
 
+METERED: tuple[ServerName, ...] = ("otel-collector", "jaeger", "cadvisor", "node-exporter")
+"""Servers whose own metrics the bundle cannot do without."""
+
 
 class Part(BaseModel):
     """A part of the model: unknown keys are errors, values never change."""
@@ -282,6 +285,13 @@ class Stack(Part):
         if self.traffic.rate == 0:
             unused.add("traffic")
         return {name: server for name, server in self.servers.items() if name not in unused}
+
+    @property
+    def hears_watchdog(self) -> bool:
+        """Whether the receiver of the bundle is among those that Watchdog is sent to."""
+        own = f"http://receiver:{self.servers['receiver'].port}/"
+        webhooks = [self.receivers[name].webhook for name in self.routes["info"]]
+        return any(webhook is not None and webhook.url.startswith(own) for webhook in webhooks)
 
     @property
     def ships_logs(self) -> bool:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import yaml
 
-from .. import engine, names
+from .. import engine
 from ..engine import Compose
 from .http import CLIENT, get_json
 from .polling import NotYet
@@ -23,8 +24,8 @@ FRESH_SECONDS = 60
 TRACED_SECONDS = 600
 """A trace older than this is not live: of the traffic, one in ten is kept."""
 
-WATCHDOG_SECONDS = 420
-"""Watchdog is notified again every 5 minutes, at the next minute of its group."""
+WATCHDOG_SECONDS = 120
+"""Watchdog is notified again every minute, at the next quarter of a minute."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def _questions(live: Live) -> Iterator[tuple[str, Question]]:
     yield "containers healthy", _containers
     yield "targets up", _targets
     yield "rules evaluated", _rules
+    yield "configurations accepted", _configurations
     yield "samples", _samples
     if live.stack.bundled:
         if live.stack.ships_logs:
@@ -80,7 +82,8 @@ def _questions(live: Live) -> Iterator[tuple[str, Question]]:
         yield "traces", _traces
     if "grafana" in live.stack.running:
         yield "datasources", _datasources
-    yield "alerts delivered", _alerts
+    if live.stack.hears_watchdog:
+        yield "alerts delivered", _alerts
 
 
 def _answered(what: str, question: Question, live: Live, found: Containers) -> Verdict:
@@ -121,10 +124,21 @@ def _containers(live: Live, found: Containers) -> Verdict:
     return Verdict("containers healthy", total - len(missing), total, tuple(missing))
 
 
-def _expected_targets(live: Live) -> set[str]:
-    running = live.stack.running
-    expected = {service.name for service in live.stack.services}
-    return expected | {name for name, server in running.items() if server.metrics}
+def _read(live: Live, path: str) -> Any:
+    """A file of the project that runs."""
+    return yaml.safe_load((live.folder / path).read_text(encoding="utf-8"))
+
+
+def _expected_targets(live: Live) -> set[tuple[str, str]]:
+    """(job, address) of each target that Prometheus was told of."""
+    expected: set[tuple[str, str]] = set()
+    for job in _read(live, "prometheus/prometheus.yml")["scrape_configs"]:
+        groups = list(job.get("static_configs", []))
+        for discovery in job.get("file_sd_configs", []):
+            for file in discovery["files"]:
+                groups += _read(live, f"prometheus/{file}")
+        expected |= {(job["job_name"], address) for group in groups for address in group["targets"]}
+    return expected
 
 
 def _targets(live: Live, _found: Containers) -> Verdict:
@@ -137,8 +151,9 @@ def _targets(live: Live, _found: Containers) -> Verdict:
         for target in targets
         if target["health"] != "up"
     ]
-    absent = _expected_targets(live) - {target["labels"].get("service") for target in targets}
-    missing += [(name, "is no target of Prometheus") for name in sorted(absent)]
+    there = {(target["scrapePool"], target["discoveredLabels"]["__address__"]) for target in targets}
+    absent = _expected_targets(live) - there
+    missing += [(address, f"{job}: is no target of Prometheus") for job, address in sorted(absent)]
     total = len(targets) + len(absent)
     return Verdict("targets up", total - len(missing), total, tuple(missing))
 
@@ -150,13 +165,33 @@ def _rules(live: Live, _found: Containers) -> Verdict:
         for rule in rules
         if rule["health"] != "ok"
     ]
-    return Verdict("rules evaluated", len(rules) - len(missing), len(rules), tuple(missing))
+    written = {
+        rule.get("alert") or rule["record"]
+        for path in (live.folder / "prometheus" / "rules").glob("*.rules.yml")
+        for group in _read(live, f"prometheus/rules/{path.name}")["groups"]
+        for rule in group["rules"]
+    }
+    absent = sorted(written - {rule["name"] for rule in rules})
+    missing += [(name, "is no rule of Prometheus") for name in absent]
+    total = len(rules) + len(absent)
+    return Verdict("rules evaluated", total - len(missing), total, tuple(missing))
+
+
+def _configurations(live: Live, _found: Containers) -> Verdict:
+    """Whether the servers that read their configuration again took what they read last."""
+    wanted = ("prometheus", "alertmanager")
+    asked = " or ".join(f'{name}_config_last_reload_successful{{service="{name}"}} == 1' for name in wanted)
+    taken = {result["metric"]["service"] for result in live.query(asked)}
+    why = "did not accept its configuration; its log says what is wrong"
+    missing = tuple((name, why) for name in wanted if name not in taken)
+    return Verdict("configurations accepted", len(wanted) - len(missing), len(wanted), missing)
 
 
 def _samples(live: Live, found: Containers) -> Verdict:
     wanted = [service.name for service in live.stack.services]
     seconds = max(FRESH_SECONDS, 3 * live.stack.scrape.standard.interval.seconds)
-    results = live.query('max by (service) (timestamp(up{job="services"} == 1))')
+    # A bare selector, or timestamp() gives the time of the question.
+    results = live.query('max by (service) (timestamp(up{job="services"}) and up{job="services"} == 1)')
     times = {result["metric"]["service"]: float(result["value"][1]) for result in results}
     fresh = {name for name, at in times.items() if at > _since(found, seconds, name, "prometheus")}
     return _per_service("samples", wanted, fresh, "no fresh sample in Prometheus")
@@ -190,15 +225,17 @@ def _per_service(what: str, wanted: list[str], found: set[str], why: str) -> Ver
 
 
 def _datasources(live: Live, _found: Containers) -> Verdict:
-    ours = {names.UID_PROMETHEUS, names.UID_LOKI, names.UID_TEMPO, names.UID_JAEGER, names.UID_ALERTMANAGER}
-    sources = [source for source in live.grafana("/api/datasources") if source["uid"] in ours]
+    sources = {source["uid"] for source in live.grafana("/api/datasources")}
+    wanted = _read(live, "grafana/provisioning/datasources/lookout.yaml")["datasources"]
     missing: list[tuple[str, str]] = []
-    for source in sources:
+    for source in wanted:
         try:
+            if source["uid"] not in sources:
+                raise NotYet("Grafana does not have it")
             _ask_datasource(live, source["uid"], source["type"])
         except NotYet as reason:
             missing.append((f"grafana datasource {source['uid']}", str(reason)))
-    return Verdict("datasources", len(sources) - len(missing), len(sources), tuple(missing))
+    return Verdict("datasources", len(wanted) - len(missing), len(wanted), tuple(missing))
 
 
 def _ask_datasource(live: Live, uid: str, kind: str) -> None:
@@ -213,9 +250,10 @@ def _ask_datasource(live: Live, uid: str, kind: str) -> None:
     live.grafana(f"/api/datasources/proxy/uid/{uid}{paths[kind]}")
 
 
-def _alerts(live: Live, _found: Containers) -> Verdict:
-    got = live.notifications(alertname="Watchdog", since=str(time.time() - WATCHDOG_SECONDS))
-    why = f"was not notified of Watchdog, which always fires, in the last {WATCHDOG_SECONDS} s"
+def _alerts(live: Live, found: Containers) -> Verdict:
+    since = _since(found, WATCHDOG_SECONDS, "prometheus", "alertmanager", "receiver")
+    got = live.notifications(alertname="Watchdog", since=str(since))
+    why = f"was not notified of Watchdog, which always fires, in the last {time.time() - since:.0f} s"
     missing = () if got else (("receiver", why),)
     return Verdict("alerts delivered", 1 - len(missing), 1, missing)
 

@@ -1,7 +1,8 @@
-"""The smoke test: one request to each bundled service, followed into its metrics, its log line and its trace."""
+"""The smoke test: everything answers; then a request to each service is followed into metrics, log and trace."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,33 +10,39 @@ from functools import partial
 import httpx
 
 from .. import names
+from ..engine import Compose
 from ..errors import Unsatisfied
 from ..model import Service
 from .http import CLIENT
+from .live import verdicts
 from .polling import NotYet, poll_until
 from .servers import Live, kept_trace_id, kept_traceparent
 
 WITHIN_SECONDS = 30
 
 
-def smoke(live: Live) -> Iterator[tuple[str, str, str | None]]:
-    """(service, what was tried, why it falls short or None) for each thing tried."""
+def smoke(live: Live, compose: Compose) -> Iterator[tuple[str, str, str | None]]:
+    """(container or question, what was tried, why it falls short or None) for each thing tried."""
+    for verdict in verdicts(live, compose):
+        yield verdict.what, f"{verdict.good} of {verdict.of}", "; ".join(map(": ".join, verdict.missing)) or None
     for service in live.stack.bundled:
         correlation = f"smoke-{uuid.uuid4().hex}"
         trace_id = kept_trace_id()
         yield service.name, names.HEALTH_PATH, _tried(partial(_get, live, service, names.HEALTH_PATH))
         yield service.name, names.METRICS_PATH, _tried(partial(_get, live, service, names.METRICS_PATH))
+        counted = _counted(live, service)
         headers = {"X-Correlation-ID": correlation, "traceparent": kept_traceparent(trace_id)}
         sent = _tried(partial(_get, live, service, "/smoke-test", headers, 404))
         yield service.name, "request", sent
         if sent is not None:
             continue
+        yield service.name, "counted", _tried(partial(_counts_more, live, service, counted))
         if live.stack.ships_logs:
             yield service.name, "log line", _tried(partial(_logged, live, service, correlation))
         yield service.name, "trace", _tried(partial(_traced, live, service, trace_id))
 
 
-def _tried(attempt: Callable[[], None]) -> str | None:
+def _tried(attempt: Callable[[], object]) -> str | None:
     try:
         attempt()
     except (NotYet, Unsatisfied) as reason:
@@ -43,7 +50,9 @@ def _tried(attempt: Callable[[], None]) -> str | None:
     return None
 
 
-def _get(live: Live, service: Service, path: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
+def _get(
+    live: Live, service: Service, path: str, headers: dict[str, str] | None = None, status: int = 200
+) -> httpx.Response:
     url = f"{live.url(service.name)}{path}"
     try:
         answer = CLIENT.get(url, headers=headers, timeout=10)
@@ -51,6 +60,22 @@ def _get(live: Live, service: Service, path: str, headers: dict[str, str] | None
         raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
     if answer.status_code != status:
         raise NotYet(f"{url}: HTTP {answer.status_code}: {answer.text[:200]}")
+    return answer
+
+
+def _counted(live: Live, service: Service) -> float:
+    """Requests for pages that are not there, as the service counts them; 0 when it does not answer."""
+    try:
+        text = _get(live, service, names.METRICS_PATH).text
+    except NotYet:
+        return 0
+    lines = re.findall(r'^http_requests_total\{[^}]*status="404"[^}]*\} (\S+)', text, re.MULTILINE)
+    return sum(map(float, lines))
+
+
+def _counts_more(live: Live, service: Service, before: float) -> None:
+    if _counted(live, service) <= before:
+        raise NotYet("the request is not in http_requests_total")
 
 
 def _logged(live: Live, service: Service, correlation: str) -> None:

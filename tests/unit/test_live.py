@@ -1,0 +1,118 @@
+"""What is not there, or older than the start of what it came through, is not live: servers' answers are played back."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lookout.engine import moment
+from lookout.model import Stack, load
+from lookout.render import ROOT, render
+from lookout.verify import live
+from lookout.verify.servers import Live
+from lookout.write import write
+
+
+class Played(Live):
+    """A stack whose servers give the answers it was made with."""
+
+    answers: dict[str, Any]
+
+    def query(self, promql: str) -> list[dict[str, Any]]:  # noqa: ARG002
+        return list(self.answers["query"])
+
+    def targets(self) -> list[dict[str, Any]]:
+        return list(self.answers["targets"])
+
+    def rules(self) -> list[dict[str, Any]]:
+        return list(self.answers["rules"])
+
+    def notifications(self, **filters: str) -> list[dict[str, Any]]:
+        return [at for at in self.answers["notifications"] if at["received_at"] > float(filters["since"])]
+
+    def grafana(self, path: str) -> Any:
+        return self.answers["grafana"] if path == "/api/datasources" else {}
+
+
+def played(stack: Stack, folder: Path, **answers: Any) -> Played:
+    """A rendered project with the answers of its servers."""
+    write(render(stack), folder)
+    made = Played(stack, folder)
+    object.__setattr__(made, "answers", answers)
+    return made
+
+
+@pytest.fixture
+def stack() -> Stack:
+    """The model of the product."""
+    return load([ROOT / "stack.yaml"])
+
+
+def running(stack: Stack, seconds: float) -> dict[str, Any]:
+    """What the engine says of containers that were started so long ago."""
+    at = datetime.fromtimestamp(time.time() - seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    return {name: {"State": {"StartedAt": at}} for name in stack.containers}
+
+
+def up(stack: Stack, seconds: float) -> list[dict[str, Any]]:
+    """A sample of each service from so long ago."""
+    return [
+        {"metric": {"service": service.name}, "value": [0, str(time.time() - seconds)]} for service in stack.services
+    ]
+
+
+def test_the_engines_timestamps_are_read() -> None:
+    assert moment("2026-11-21T14:39:01.777185027Z") == pytest.approx(1795271941.777185)
+
+
+@pytest.mark.parametrize(("age", "started", "good"), [(10, 300, 8), (100, 300, 0), (10, 5, 0)])
+def test_a_sample_counts_when_it_is_young_and_from_after_the_start(
+    stack: Stack, tmp_path: Path, age: float, started: float, good: int
+) -> None:
+    asked = played(stack, tmp_path, query=up(stack, age))
+    assert live._samples(asked, running(stack, started)).good == good
+
+
+@pytest.mark.parametrize(("age", "started", "ok"), [(30, 300, True), (300, 900, False), (30, 10, False)])
+def test_a_notification_counts_when_it_is_young_and_from_after_the_start(
+    stack: Stack, tmp_path: Path, age: float, started: float, ok: bool
+) -> None:
+    asked = played(stack, tmp_path, notifications=[{"received_at": time.time() - age}])
+    assert live._alerts(asked, running(stack, started)).ok is ok
+
+
+def test_a_target_that_prometheus_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:
+    asked = played(stack, tmp_path, targets=[])
+    job, address = "services-live", "frontend:5173"
+    assert (job, address) in live._expected_targets(asked)
+    verdict = live._targets(asked, {})
+    assert not verdict.ok
+    assert (address, f"{job}: is no target of Prometheus") in verdict.missing
+    everything = [
+        {"scrapePool": job, "discoveredLabels": {"__address__": address}, "labels": {}, "health": "up"}
+        for job, address in live._expected_targets(asked)
+    ]
+    object.__setattr__(asked, "answers", {"targets": everything})
+    assert live._targets(asked, {}).ok
+
+
+def test_a_rule_that_prometheus_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:
+    verdict = live._rules(played(stack, tmp_path, rules=[]), {})
+    assert ("Watchdog", "is no rule of Prometheus") in verdict.missing
+
+
+def test_a_datasource_that_grafana_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:
+    verdict = live._datasources(played(stack, tmp_path, grafana=[{"uid": "prometheus"}]), {})
+    assert verdict.good == 1
+    assert {name for name, _ in verdict.missing} == {
+        f"grafana datasource {uid}" for uid in ("loki", "tempo", "alertmanager")
+    }
+
+
+def test_a_configuration_that_was_refused_is_named(stack: Stack, tmp_path: Path) -> None:
+    verdict = live._configurations(played(stack, tmp_path, query=[{"metric": {"service": "prometheus"}}]), {})
+    assert [name for name, _ in verdict.missing] == ["alertmanager"]
