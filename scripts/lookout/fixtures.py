@@ -24,6 +24,14 @@ class Errors:
 
 
 @dataclass(frozen=True)
+class Warm:
+    """Scrapes of either class before a test of ServiceDown, so many that it is watched."""
+
+    live: int
+    standard: int
+
+
+@dataclass(frozen=True)
 class Restarts:
     """How many restarts are allowed, and when ContainerRestarting must be silent, fire and be over."""
 
@@ -32,6 +40,15 @@ class Restarts:
     last_allowed: str
     fires_at: str
     resolved_at: str
+
+
+def warm(stack: Stack) -> Warm:
+    """A minute and a little; ServiceDown looks no further back."""
+    return Warm(*(_scrapes_in(each.interval.seconds) for each in (stack.scrape.critical, stack.scrape.standard)))
+
+
+def _scrapes_in(interval: float, seconds: float = 60) -> int:
+    return math.ceil(seconds / interval) + 10
 
 
 def errors(stack: Stack) -> Errors:

@@ -123,6 +123,7 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         errors=fixtures.errors(stack),
         restarts=fixtures.restarts(stack),
         windows=_windows(stack),
+        warm=fixtures.warm(stack),
         live=lambda count: _scrapes(stack.scrape.critical, count),
         standard=lambda count: _scrapes(stack.scrape.standard, count),
     )
@@ -236,18 +237,35 @@ def _targets(stack: Stack) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _windows(stack: Stack) -> dict[str, str]:
+def _windows(stack: Stack) -> dict[str, Any]:
     """The windows of ServiceDown: enough scrapes, and for those that hang the timeout of the last one too."""
     count = stack.alerts.service_down.failed_scrapes
     live, standard = stack.scrape.critical, stack.scrape.standard
     return {
         "live": _scrapes(live, count),
-        "live_hanging": f"{live.interval.milliseconds * count + live.timeout.milliseconds}ms",
+        "live_hanging": _duration(live.interval.milliseconds * count + live.timeout.milliseconds),
         "standard": _scrapes(standard, count),
-        "standard_hanging": f"{standard.interval.milliseconds * count + standard.timeout.milliseconds}ms",
+        "standard_hanging": _duration(standard.interval.milliseconds * count + standard.timeout.milliseconds),
+        "live_watched": _watched(live, count),
+        "standard_watched": _watched(standard, count),
+        "evaluation": _duration(live.interval.milliseconds // 2),
     }
+
+
+def _watched(scrape: Scrape, count: int) -> dict[str, Any]:
+    """A minute, or one scrape more than must fail; one that Prometheus was away from for a few seconds counts too."""
+    window = max(60_000, scrape.interval.milliseconds * (count + 1))
+    return {"window": _duration(window), "samples": max(count, int(window / scrape.interval.milliseconds * 0.85))}
 
 
 def _scrapes(scrape: Scrape, count: int) -> str:
     """The time that a number of scrapes takes, as a Prometheus duration."""
-    return f"{scrape.interval.milliseconds * count}ms"
+    return _duration(scrape.interval.milliseconds * count)
+
+
+def _duration(milliseconds: int) -> str:
+    """A Prometheus duration in the largest unit that is whole."""
+    for unit, size in (("m", 60_000), ("s", 1_000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"

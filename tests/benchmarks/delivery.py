@@ -30,7 +30,11 @@ DEFAULTS = {
         "scrape_interval: 250ms": "scrape_interval: 15s",
         "scrape_timeout: 250ms": "scrape_timeout: 10s",
     },
-    "prometheus/rules/availability.rules.yml": {"interval: 250ms": "interval: 15s", "[500ms]": "[30s]"},
+    "prometheus/rules/availability.rules.yml": {
+        "interval: 125ms": "interval: 15s",
+        "[500ms]": "[30s]",
+        ">= 204": ">= 3",
+    },
     "alertmanager/alertmanager.yml": {"group_wait: 0s": "group_wait: 30s"},
 }
 """What a stack with default intervals says instead."""
@@ -104,6 +108,8 @@ def _delay(stack: Project, fault: Fault, chance: random.Random, within: float) -
 
 
 def _quiet(stack: Project) -> None:
+    if not stack.live.query(f'up{{job="services-live", service="{SERVICE}"}} offset 1m'):
+        raise NotYet("it has not been watched for a minute yet")
     if stack.live.query(f'ALERTS{{alertname="ServiceDown", service="{SERVICE}"}}'):
         raise NotYet("it still fires")
     if stack.live.query(f'up{{job="services-live", service="{SERVICE}"}} == 0'):
