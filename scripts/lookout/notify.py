@@ -10,14 +10,12 @@ _SECRETS = "/run/secrets"
 
 
 def receivers(stack: Stack) -> list[dict[str, Any]]:
-    """One Alertmanager receiver for each severity, with an integration for each place it is routed to."""
-    return [
-        _receiver(severity, [stack.receivers[name] for name in places]) for severity, places in stack.routes.items()
-    ]
+    """One Alertmanager receiver for each route of the model, with an integration for each place it leads to."""
+    return [_receiver(route, [stack.receivers[name] for name in places]) for route, places in stack.routes.items()]
 
 
-def _receiver(severity: str, places: list[Receiver]) -> dict[str, Any]:
-    receiver: dict[str, Any] = {"name": severity}
+def _receiver(name: str, places: list[Receiver]) -> dict[str, Any]:
+    receiver: dict[str, Any] = {"name": name}
     for place in places:
         kind, configuration = _integration(place)
         receiver.setdefault(f"{kind}_configs", []).append(configuration)

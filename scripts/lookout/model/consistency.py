@@ -173,9 +173,9 @@ def _routes(stack: Stack) -> Iterator[Finding]:
                     f'routes.{severity} names "{name}", which is no receiver',
                     _suggest(name, stack.receivers),
                 )
-    for severity in ("critical", "warning", "info"):
-        if not stack.routes.get(severity):
-            yield ("routes",), f"routes.{severity} names no receiver", "name at least one, or its alerts reach nobody"
+    for route in ("critical", "warning", "info", "watchdog"):
+        if not stack.routes.get(route):
+            yield ("routes",), f"routes.{route} names no receiver", "name at least one, or its alerts reach nobody"
 
 
 def _retention(stack: Stack) -> Iterator[Finding]:

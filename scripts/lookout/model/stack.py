@@ -32,6 +32,7 @@ ServerName = Literal[
 ]
 Store = Literal["tempo", "jaeger"]
 Severity = Literal["critical", "warning", "info"]
+Route = Literal[Severity, "watchdog"]
 ScrapeClass = Literal["critical", "standard", "slow"]
 
 
@@ -267,7 +268,9 @@ class Stack(Part):
     scrape: ScrapeClasses
     alerts: Alerts
     receivers: dict[Slug, Receiver]
-    routes: dict[Severity, tuple[Slug, ...]]
+    routes: dict[Route, tuple[Slug, ...]] = Field(
+        description="receivers by severity, and those of the dead-man's switch"
+    )
     links: Links
     retention: Retention
     traces: Traces
@@ -290,7 +293,7 @@ class Stack(Part):
     def hears_watchdog(self) -> bool:
         """Whether the receiver of the bundle is among those that Watchdog is sent to."""
         own = f"http://receiver:{self.servers['receiver'].port}/"
-        webhooks = [self.receivers[name].webhook for name in self.routes["info"]]
+        webhooks = [self.receivers[name].webhook for name in self.routes["watchdog"]]
         return any(webhook is not None and webhook.url.startswith(own) for webhook in webhooks)
 
     @property
