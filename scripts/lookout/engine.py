@@ -69,6 +69,20 @@ def has_image(reference: str) -> bool:
     return run("image", "inspect", "--format", "{{.Id}}", reference, check=False).returncode == 0
 
 
+def folders_of(project: str) -> set[str]:
+    """The folders that containers of a compose project were started from."""
+    label = "com.docker.compose.project"
+    found = run(
+        "ps", "--all", "--filter", f"label={label}={project}", "--format", f'{{{{.Label "{label}.working_dir"}}}}'
+    )
+    return set(found.stdout.split("\n")) - {""}
+
+
+def has_volume(name: str) -> bool:
+    """Whether the engine has a volume of that name."""
+    return run("volume", "inspect", name, check=False).returncode == 0
+
+
 def pull(reference: str) -> str | None:
     """Pulls an image. None when it worked, else the reason why not."""
     done = run("pull", "--quiet", reference, check=False)

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from . import images
+from . import engine, images
 from .engine import Compose, moment, tail
 from .errors import Unsatisfied, WrongUsage
 from .model import Stack, load
@@ -52,6 +52,7 @@ def prepare(files: Sequence[Path], folder: Path, source: images.Source, strict: 
     if folder.exists() and any(folder.iterdir()) and not (folder / _STATE).exists():
         raise WrongUsage(f"{folder} holds other things than a project of Lookout: give an empty or a new folder")
     given = _given_secrets(stack, files[0].resolve().parent)
+    _refuse_what_is_another_folders(stack, folder)
     chosen = images.effective(stack, source, strict, say)
     say(_image_line(chosen))
     for note in chosen.notes:
@@ -70,6 +71,30 @@ def prepare(files: Sequence[Path], folder: Path, source: images.Source, strict: 
     if done.returncode != 0:
         raise WrongUsage(done.stderr.strip())
     return Project(chosen.stack, folder)
+
+
+_HELD: dict[str, str] = {"postgres_password": "postgres-data", "grafana_admin": "grafana-data"}
+"""A generated secret → the volume that keeps what it was when the volume was new."""
+
+
+def _refuse_what_is_another_folders(stack: Stack, folder: Path) -> None:
+    """Raises WrongUsage where a project of that name runs from another folder, or left data of other secrets."""
+    others = engine.folders_of(stack.project) - {str(folder), str(folder.resolve())}
+    if others:
+        raise WrongUsage(
+            f'the project "{stack.project}" was started from {", ".join(sorted(others))}: stop it there with '
+            "`make down`, or give this one another name, with `project` in the model or in an overlay"
+        )
+    held = [
+        f"{stack.project}_{volume}"
+        for secret, volume in _HELD.items()
+        if not (folder / "secrets" / secret).exists() and engine.has_volume(f"{stack.project}_{volume}")
+    ]
+    if held:
+        raise WrongUsage(
+            f"{', '.join(held)}: volumes from before; {folder}/secrets does not have their passwords. Bring it "
+            f"back, or delete the data: docker volume rm {' '.join(held)}"
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

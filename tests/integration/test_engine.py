@@ -1,4 +1,4 @@
-"""Taking a project down: nothing of it is left, and who else is in its network is told by name and left alone."""
+"""Taking a project down, and starting one beside others: nothing is left, and what is somebody else's is left alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import yaml
 
 from lookout import engine, project
 from lookout.engine import Compose
+from lookout.errors import WrongUsage
 from lookout.project import Project
+from lookout.render import ROOT
+from tests.integration.conftest import overlay_of
 
 pytestmark = pytest.mark.integration
 
@@ -58,3 +61,27 @@ def test_down_names_a_container_of_somebody_else_in_the_network_and_leaves_it_al
         assert engine.run("inspect", "--format", "{{.State.Running}}", stranger).stdout.strip() == "true"
     finally:
         engine.run("rm", "--force", stranger)
+
+
+def prepare(name: str, folder: Path) -> Project:
+    """A project of that name, prepared in a folder."""
+    return project.prepare([ROOT / "stack.yaml", overlay_of(name, folder)], folder / "project", "auto", False, print)
+
+
+def test_a_name_that_runs_from_another_folder_is_refused(small: Compose, tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match=f'the project "{small.project}" was started from {small.folder}') as refused:
+        prepare(small.project, tmp_path / "another")
+    assert "make down" in str(refused.value)
+    assert not (tmp_path / "another" / "project").exists()
+
+
+def test_data_of_passwords_that_the_folder_does_not_have_are_refused(tmp_path: Path) -> None:
+    name = f"lookout-test-{os.getpid()}-left"
+    volume = f"{name}_postgres-data"
+    engine.run("volume", "create", volume)
+    try:
+        with pytest.raises(WrongUsage, match=f"docker volume rm {volume}"):
+            prepare(name, tmp_path)
+    finally:
+        engine.run("volume", "rm", volume)
+    assert not (tmp_path / "project").exists()
