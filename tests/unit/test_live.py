@@ -116,3 +116,9 @@ def test_a_datasource_that_grafana_does_not_have_is_named(stack: Stack, tmp_path
 def test_a_configuration_that_was_refused_is_named(stack: Stack, tmp_path: Path) -> None:
     verdict = live._configurations(played(stack, tmp_path, query=[{"metric": {"service": "prometheus"}}]), {})
     assert [name for name, _ in verdict.missing] == ["alertmanager"]
+
+
+def test_a_receiver_that_did_not_take_a_notification_is_told(stack: Stack, tmp_path: Path) -> None:
+    verdict = live._given_up(played(stack, tmp_path, query=[{"metric": {"integration": "slack"}}]), {})
+    assert verdict.missing == (("alertmanager", "gave up notifications by slack in the last 2 min"),)
+    assert live._given_up(played(stack, tmp_path, query=[]), {}).ok

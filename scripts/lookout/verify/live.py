@@ -75,6 +75,7 @@ def _questions(live: Live) -> Iterator[tuple[str, Question]]:
     yield "targets up", _targets
     yield "rules evaluated", _rules
     yield "configurations accepted", _configurations
+    yield "receivers reached", _given_up
     yield "samples", _samples
     if live.stack.bundled:
         if live.stack.ships_logs:
@@ -256,6 +257,16 @@ def _alerts(live: Live, found: Containers) -> Verdict:
     why = f"was not notified of Watchdog, which always fires, in the last {time.time() - since:.0f} s"
     missing = () if got else (("receiver", why),)
     return Verdict("alerts delivered", 1 - len(missing), 1, missing)
+
+
+def _given_up(live: Live, _found: Containers) -> Verdict:
+    """Whether Alertmanager had to give up a notification because a receiver did not take it."""
+    failed = "sum by (integration) (increase(alertmanager_notifications_failed_total[2m])) > 0"
+    missing = tuple(
+        ("alertmanager", f"gave up notifications by {result['metric']['integration']} in the last 2 min")
+        for result in live.query(failed)
+    )
+    return Verdict("receivers reached", 0 if missing else 1, 1, missing)
 
 
 def firing(live: Live) -> list[str]:
