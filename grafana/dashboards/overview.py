@@ -129,6 +129,7 @@ def _containers(stack: Stack) -> Section:
     ours = f'container_label_com_docker_compose_project="{stack.project}"'
     # Containers are scraped less often than $__rate_interval assumes.
     step = str(stack.scrape.slow.interval)
+    recent = f"{2 * stack.scrape.slow.interval.milliseconds}ms"
     return Section(
         "Containers",
         [
@@ -140,7 +141,8 @@ def _containers(stack: Stack) -> Section:
                         "Working set: what counts against the memory limit and cannot be reclaimed.",
                         "bytes",
                         metrics(
-                            f"sum by ({name}) (container_memory_working_set_bytes{{{ours}}})",
+                            # Of a container that was replaced a moment ago, the new one counts and not both.
+                            f"max by ({name}) (last_over_time(container_memory_working_set_bytes{{{ours}}}[{recent}]))",
                             f"{{{{{name}}}}}",
                             step=step,
                         ),
