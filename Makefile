@@ -1,8 +1,10 @@
 # Every recipe sets up what it needs. IMAGES=auto|registry|local says where images may come from (docs/images.md).
 IMAGES ?= auto
 export IMAGES
+# MODELS="stack.yaml mine.yaml": the model with overlays on it (docs/development.md).
+MODELS ?= stack.yaml
 PYTHON := .venv/bin/python
-LOOKOUT := PYTHONPATH=scripts $(PYTHON) -m lookout
+LOOKOUT := PYTHONPATH=scripts $(PYTHON) -m lookout $(if $(filter-out stack.yaml,$(MODELS)),$(MODELS:%=--model %))
 PYTEST := $(PYTHON) -m pytest
 
 .PHONY: help setup render check images up status smoke logs down clean test test-unit test-integration bench
