@@ -15,7 +15,7 @@ done
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "setup      installing python3-venv"
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; } >/dev/null
+    { apt-get update -qq && apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends python3-venv; } >/dev/null
   else
     echo "setup: Python's venv module is missing; on Debian run: apt-get install -y python3-venv" >&2
     exit 3

@@ -49,8 +49,8 @@ def ensure(say: Callable[[str], None]) -> None:
     missing += [] if shutil.which("mmdebstrap") else ["mmdebstrap"]
     if missing:
         say(f"setup      installing {', '.join(missing)} from Debian's packages")
-        _call(["apt-get", "update", "-qq"])
-        _call(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing])
+        _apt("update", "-qq")
+        _apt("install", "-y", "-qq", "--no-install-recommends", *missing)
     # Before the engine is started: what fails here is tried again the next time.
     if not _has_compose():
         say("setup      installing the Compose v2 plugin from Debian's packages")
@@ -97,6 +97,11 @@ def _start() -> None:
     except Unsatisfied as error:
         words = "\n".join(_LOG.read_text(encoding="utf-8").splitlines()[-10:]) if _LOG.exists() else ""
         raise MissingTool(f"{error}\n{words}") from error
+
+
+def _apt(*arguments: str) -> None:
+    """Runs apt-get; waits for another that installs something just now, as on a machine that only just started."""
+    _call(["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments])
 
 
 def _call(command: list[str]) -> None:
