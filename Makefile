@@ -6,6 +6,8 @@ MODELS ?= stack.yaml
 PYTHON := .venv/bin/python
 LOOKOUT := PYTHONPATH=scripts $(PYTHON) -m lookout $(if $(filter-out stack.yaml,$(MODELS)),$(MODELS:%=--model %))
 PYTEST := $(PYTHON) -m pytest
+# Tests that need no stack run beside those that share one.
+BESIDE := --numprocesses 2 --dist loadgroup
 
 .PHONY: help setup render check images up status smoke logs down clean test test-unit test-integration bench
 .DEFAULT_GOAL := help
@@ -47,7 +49,7 @@ clean: setup  ## stop the stack, delete its data and secrets
 
 test: setup  ## all tests
 	@$(LOOKOUT) images --images $(IMAGES) --obtain
-	@$(PYTEST)
+	@$(PYTEST) $(BESIDE)
 
 test-unit: setup  ## tests that need no engine
 	@$(PYTEST) tests/unit tests/golden

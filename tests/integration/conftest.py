@@ -94,7 +94,7 @@ def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with Copy(running):
         verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
         if not all(verdict.ok for verdict in verdicts):
-            pytest.exit("the stack is not live:\n" + project.failures(running, verdicts), returncode=1)
+            pytest.fail("the stack is not live:\n" + project.failures(running, verdicts))
         yield running
 
 
