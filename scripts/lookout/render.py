@@ -181,9 +181,8 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
     environment = {
         "OTEL_SERVICE_NAME": service.name,
         "PORT": str(service.port),
-        "SERVICE_VERSION": stack.version,
-        "SERVICE_REVISION": revision,
-        "TRACE_KEEP_RATIO": f"{keep.rest.ratio:g}",
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.version={stack.version},vcs.ref.head.revision={revision}",
+        "OTEL_TRACES_SAMPLER_ARG": f"{keep.rest.ratio:g}",
         "TRACE_KEEP_SLOWER_THAN_SECONDS": f"{keep.slower_than.seconds:g}",
     }
     if "webhook_secret" in secrets.of_service(stack, service):

@@ -1,44 +1,53 @@
-"""Configuration of one process, read from environment variables once."""
+"""Configuration of one process, read from environment variables once; OpenTelemetry's names where they exist."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 from telemetry.errors import SettingsError
 
+UNKNOWN = "unknown"
+VERSION = "service.version"
+REVISION = "vcs.ref.head.revision"
+# Samplers of the OpenTelemetry specification that say which share is kept without an argument.
+_FIXED_SHARES = {"always_on": "1", "parentbased_always_on": "1", "always_off": "0", "parentbased_always_off": "0"}
+_RATIO_SAMPLERS = ("traceidratio", "parentbased_traceidratio")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What every process needs; ``environ`` holds the rest, asked for by name.
 
-    ``keep_ratio`` is a share of traces (0 to 1); ``keep_slower_than`` is in seconds.
+    ``keep_ratio`` is a share of traces (0 to 1), ``keep_slower_than`` is in seconds; ``resource`` are further
+    attributes of the traces' resource. Without ``otlp_endpoint`` spans are made, for ids and exemplars, and not sent.
     """
 
     service: str
-    port: int
-    version: str
-    revision: str
-    otlp_endpoint: str | None
-    keep_ratio: float
-    keep_slower_than: float
-    environ: Mapping[str, str]
+    port: int = 8000
+    version: str = UNKNOWN
+    revision: str = UNKNOWN
+    otlp_endpoint: str | None = None
+    keep_ratio: float = 0.1
+    keep_slower_than: float = 1.0
+    resource: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read the environment. Raises SettingsError, which names the variable."""
+        """Read the environment; OTEL_SERVICE_NAME alone is required. Raises SettingsError, which names the variable."""
         env = os.environ if environ is None else environ
-        keep_ratio = number(env, "TRACE_KEEP_RATIO", "0.1")
-        if keep_ratio > 1:
-            raise SettingsError(f"TRACE_KEEP_RATIO={keep_ratio}: a share of traces, so 0 to 1")
+        resource = _resource_attributes(env)
         return cls(
             service=required(env, "OTEL_SERVICE_NAME"),
-            port=whole_number(env, "PORT"),
-            version=required(env, "SERVICE_VERSION"),
-            revision=required(env, "SERVICE_REVISION"),
+            port=_port(env),
+            version=resource.get(VERSION) or UNKNOWN,
+            revision=resource.get(REVISION) or UNKNOWN,
             otlp_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None,
-            keep_ratio=keep_ratio,
+            keep_ratio=_keep_ratio(env),
             keep_slower_than=number(env, "TRACE_KEEP_SLOWER_THAN_SECONDS", "1.0"),
+            resource=resource,
             environ=env,
         )
 
@@ -90,9 +99,41 @@ def number(env: Mapping[str, str], variable: str, default: str | None = None) ->
     return value
 
 
-def whole_number(env: Mapping[str, str], variable: str) -> int:
+def whole_number(env: Mapping[str, str], variable: str, default: str | None = None) -> int:
     """Value of ``variable`` as a whole number of at least 0."""
-    value = number(env, variable)
+    value = number(env, variable, default)
     if value != int(value):
         raise SettingsError(f"{variable}={value}: not a whole number")
     return int(value)
+
+
+def _port(env: Mapping[str, str]) -> int:
+    port = whole_number(env, "PORT", "8000")
+    if port > 65535:
+        raise SettingsError(f"PORT={port}: a port is at most 65535")
+    return port
+
+
+def _keep_ratio(env: Mapping[str, str]) -> float:
+    sampler = env.get("OTEL_TRACES_SAMPLER") or "traceidratio"
+    if sampler in _FIXED_SHARES:
+        return float(_FIXED_SHARES[sampler])
+    if sampler not in _RATIO_SAMPLERS:
+        known = ", ".join((*_FIXED_SHARES, *_RATIO_SAMPLERS))
+        raise SettingsError(f"OTEL_TRACES_SAMPLER={sampler}: must be one of {known}")
+    share = number(env, "OTEL_TRACES_SAMPLER_ARG", "0.1")
+    if share > 1:
+        raise SettingsError(f"OTEL_TRACES_SAMPLER_ARG={share}: a share of traces, so 0 to 1")
+    return share
+
+
+def _resource_attributes(env: Mapping[str, str]) -> dict[str, str]:
+    """OTEL_RESOURCE_ATTRIBUTES: ``key=value,key=value``, values percent-encoded (Resource SDK specification)."""
+    text = env.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    found: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(f'OTEL_RESOURCE_ATTRIBUTES={text}: "{pair}" is not key=value')
+        found[key.strip()] = unquote(value.strip())
+    return found

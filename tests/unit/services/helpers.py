@@ -12,8 +12,7 @@ from telemetry import Telemetry
 ENVIRONMENT = {
     "OTEL_SERVICE_NAME": "shop",
     "PORT": "7999",
-    "SERVICE_VERSION": "1.2.3",
-    "SERVICE_REVISION": "abc",
+    "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.2.3,vcs.ref.head.revision=abc",
 }
 MakeTelemetry = Callable[..., Telemetry]
 LogLines = Callable[[], list[dict[str, Any]]]

@@ -11,10 +11,37 @@ from tests.unit.services.helpers import ENVIRONMENT
 SERVICES = Path(__file__).parents[3] / "services"
 
 
-@pytest.mark.parametrize("variable", sorted(ENVIRONMENT))
-def test_a_missing_variable_is_named(variable: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{variable} is required"):
-        Settings.load({**ENVIRONMENT, variable: ""})
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^OTEL_SERVICE_NAME is required"):
+        Settings.load({**ENVIRONMENT, "OTEL_SERVICE_NAME": ""})
+
+
+def test_the_name_of_the_service_is_enough() -> None:
+    found = Settings.load({"OTEL_SERVICE_NAME": "shop"})
+    assert found == Settings(service="shop", environ=found.environ)
+    assert (found.port, found.version, found.keep_ratio, found.otlp_endpoint) == (8000, "unknown", 0.1, None)
+
+
+def test_version_and_revision_are_resource_attributes() -> None:
+    attributes = "service.version=1.2%2C3, vcs.ref.head.revision=abc,deployment.environment.name=test"
+    found = Settings.load({"OTEL_SERVICE_NAME": "shop", "OTEL_RESOURCE_ATTRIBUTES": attributes})
+    assert (found.version, found.revision) == ("1.2,3", "abc")
+    assert found.resource["deployment.environment.name"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "share"),
+    [
+        ("", "0.25", 0.25),
+        ("parentbased_traceidratio", "0.5", 0.5),
+        ("traceidratio", "", 0.1),
+        ("always_on", "0.5", 1.0),
+        ("parentbased_always_off", "", 0.0),
+    ],
+)
+def test_the_share_of_traces_is_that_of_the_sampler(sampler: str, argument: str, share: float) -> None:
+    environ = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}
+    assert Settings.load({**ENVIRONMENT, **environ}).keep_ratio == share
 
 
 @pytest.mark.parametrize(
@@ -22,9 +49,12 @@ def test_a_missing_variable_is_named(variable: str) -> None:
     [
         ("PORT", "http"),
         ("PORT", "1.5"),
-        ("TRACE_KEEP_RATIO", "2"),
-        ("TRACE_KEEP_RATIO", "-1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2"),
+        ("OTEL_TRACES_SAMPLER_ARG", "-1"),
         ("PORT", "nan"),
+        ("PORT", "70000"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.version"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:

@@ -147,7 +147,7 @@ def test_the_trace_of_the_caller_goes_on(make_telemetry: MakeTelemetry, spans: I
 
 
 def test_exemplars_point_only_at_kept_traces(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
-    telemetry = make_telemetry(TRACE_KEEP_RATIO="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.5")
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.5")
     http = client(telemetry)
     for path in ("/items/1", "/broken", "/slow"):
         http.get(path)
@@ -159,7 +159,7 @@ def test_exemplars_point_only_at_kept_traces(make_telemetry: MakeTelemetry, span
 
 
 def test_the_ratio_looks_at_the_trace_id_alone(make_telemetry: MakeTelemetry) -> None:
-    keep = make_telemetry(TRACE_KEEP_RATIO="0.5").tracing.keep
+    keep = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0.5").tracing.keep
     below, above = 2**63 - 1, 2**63
     assert keep(below, failed=False, seconds=0)
     assert not keep(above, failed=False, seconds=0)
