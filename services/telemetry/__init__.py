@@ -1,14 +1,21 @@
 """Instrumentation shared by all services: metrics, logs, traces, health and clients. No business code.
 
-def build(telemetry: Telemetry) -> ASGIApp:
-    payments = telemetry.client("payments")
-    return telemetry.app([Route("/orders", place_order, methods=["POST"])])
+Around any ASGI application (docs/instrument-a-service.md):
 
-telemetry.run(build)
+    app = telemetry.instrument(app)
+
+A service whose clients of other services are observed too:
+
+    def build(telemetry: Telemetry) -> ASGIApp:
+        payments = telemetry.client("payments")
+        return telemetry.app([Route("/orders", place_order, methods=["POST"])])
+
+    telemetry.run(build)
 """
 
-from telemetry.app import Telemetry, run
+from telemetry.app import Telemetry, instrument, run, run_worker
 from telemetry.errors import CircuitOpen, DependencyError, SettingsError, TimedOut, Unreachable
+from telemetry.ids import bind_user
 from telemetry.logs import get_logger
 from telemetry.settings import Settings
 
@@ -20,6 +27,9 @@ __all__ = [
     "Telemetry",
     "TimedOut",
     "Unreachable",
+    "bind_user",
     "get_logger",
+    "instrument",
     "run",
+    "run_worker",
 ]

@@ -1,31 +1,33 @@
-"""The one call that makes a service observable, and the main function of every service."""
+"""The one call that makes a service observable, and the main functions of services and workers."""
+
+from __future__ import annotations
 
 import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import httpx
-import uvicorn
 from opentelemetry.sdk.trace.export import SpanExporter
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from telemetry import client, logs, web
-from telemetry.breaker import Breakers
-from telemetry.errors import DependencyError, SettingsError
+from telemetry import answers, background, logs
+from telemetry.endpoints import Instrumented
+from telemetry.errors import SettingsError
 from telemetry.health import TIMEOUT_SECONDS, Health
 from telemetry.metrics import Metrics
-from telemetry.middleware import Observed
+from telemetry.scrape import Measures
 from telemetry.settings import Settings
 from telemetry.tracing import Tracing
 
+# What follows is imported where it is used: a process that does not need it saves its memory, and its installation.
 if TYPE_CHECKING:
+    import httpx
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
+
+    from telemetry.breaker import Breakers
     from telemetry.cache import Cache
     from telemetry.postgres import Postgres
     from telemetry.redis_store import RedisStore
@@ -40,22 +42,33 @@ class Telemetry:
     def __init__(self, settings: Settings, exporter: SpanExporter | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.service)
-        self.tracing = Tracing(settings, exporter)
-        self.breakers = Breakers(self.metrics)
+        dropped = self.metrics.counter(
+            "spans_dropped_total", "Spans that could not be sent; kept says whether their trace was to be.", ["kept"]
+        )
+        lost = {kept: dropped.labels(str(kept).lower()) for kept in (True, False)}
+        self.tracing = Tracing(settings, exporter, lambda kept, count: lost[kept].inc(count))
         self.health = Health(settings.service, settings.version, self.metrics)
         self._resources: list[AbstractAsyncContextManager[Any]] = []
-        self._measures: list[Measure] = []
+        self._measures = Measures()
+        self._measures.add(self.health.report)
         messages = self.metrics.counter("log_messages_total", "Log lines written, by level.", ["level"])
-        for level in ("info", "warning", "error"):
-            messages.labels(level)
         logs.configure(settings.service, messages)
         build = self.metrics.gauge("build_info", "Always 1; what runs is in the labels.", ["version", "revision"])
         build.labels(settings.version, settings.revision).set(1)
+
+    @cached_property
+    def breakers(self) -> Breakers:
+        """Circuit breakers of all dependencies, with their metric."""
+        from telemetry.breaker import Breakers
+
+        return Breakers(self.metrics)
 
     def client(
         self, dependency: str, timeout: float = 10.0, inner: httpx.AsyncBaseTransport | None = None
     ) -> httpx.AsyncClient:
         """Client of the service ``dependency`` (UPSTREAM_…), closed at shutdown. ``timeout`` in seconds."""
+        from telemetry import client
+
         base_url = self.settings.upstream(dependency)
         found = client.build(dependency, base_url, self.tracing, self.breakers, timeout, inner)
         # Its own client: a health check must neither be traced nor held back by the breaker.
@@ -69,9 +82,8 @@ class Telemetry:
         self._resources += [found, checker]
         return found
 
-    def redis(self) -> "RedisStore":
+    def redis(self) -> RedisStore:
         """Redis of REDIS_URL and REDIS_PASSWORD_FILE."""
-        # Imported here, as asyncpg below: a process that does not need them saves their memory.
         from telemetry.redis_store import NAME, RedisStore
 
         password = self.settings.optional_secret("REDIS_PASSWORD_FILE")
@@ -81,13 +93,13 @@ class Telemetry:
         self._resources.append(store)
         return store
 
-    def cache(self, store: "RedisStore", prefix: str, seconds: int) -> "Cache":
+    def cache(self, store: RedisStore, prefix: str, seconds: int) -> Cache:
         """A cache in Redis; a service has at most one, for its counter has no label for a second."""
         from telemetry.cache import Cache
 
         return Cache(store, prefix, seconds, self.metrics)
 
-    def postgres(self, schema: str) -> "Postgres":
+    def postgres(self, schema: str) -> Postgres:
         """PostgreSQL of DATABASE_URL and DATABASE_PASSWORD_FILE; ``schema`` runs at the first connection."""
         from telemetry.postgres import NAME, Postgres
 
@@ -102,35 +114,34 @@ class Telemetry:
 
     def before_scrape(self, measure: Measure) -> None:
         """Run ``measure`` before /metrics answers, to set gauges whose truth is elsewhere."""
-        self._measures.append(measure)
+        self._measures.add(measure)
 
     def background(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` from start to shutdown; an exception in it is logged, and it starts again."""
-        self._resources.append(_background(work))
+        self._resources.append(background.running(work))
+
+    def instrument(self, app: ASGIApp) -> Instrumented:
+        """``app``, any ASGI application, observed, with /health, /live, /live/metrics and /metrics.
+
+        Its own start and shutdown take place within those of the clients and of the background work.
+        """
+        return Instrumented(app, self)
 
     def app(self, routes: Sequence[BaseRoute]) -> ASGIApp:
-        """The ASGI application: the routes, observed, and /health, /live, /live/metrics, /metrics."""
-        inner = Starlette(
-            routes=list(routes),
-            lifespan=self._lifespan,
-            exception_handlers={
-                HTTPException: web.on_http_exception,
-                DependencyError: web.on_dependency_error,
-                Exception: web.on_exception,
-            },
-        )
-        return _Endpoints(Observed(inner, self.metrics, self.tracing), self)
+        """An application of these routes, instrumented, whose errors are JSON."""
+        from starlette.applications import Starlette
+
+        from telemetry import web
+
+        return self.instrument(Starlette(routes=list(routes), exception_handlers=web.EXCEPTION_HANDLERS))
 
     async def measure(self) -> None:
         """Bring gauges up to date: health and what was given to ``before_scrape``; bounded, never raises."""
-        try:
-            async with asyncio.timeout(2 * TIMEOUT_SECONDS):
-                await asyncio.gather(self.health.report(), *(m() for m in self._measures), return_exceptions=True)
-        except TimeoutError:
-            logs.get_logger("telemetry").warning("gauges could not be brought up to date in time")
+        await self._measures.run(2 * TIMEOUT_SECONDS)
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
+        """What lasts from start to shutdown: clients and background work; at the end the last spans are sent."""
         try:
             async with AsyncExitStack() as stack:
                 for resource in self._resources:
@@ -140,57 +151,9 @@ class Telemetry:
             await asyncio.to_thread(self.tracing.shutdown)
 
 
-class _Endpoints:
-    """Endpoints of the stack itself: neither traced, counted nor logged."""
-
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self._app = app
-        self._telemetry = telemetry
-        body = (
-            "# HELP service_live 1 while the process answers.\n# TYPE service_live gauge\n"
-            f'service_live{{service="{telemetry.settings.service}"}} 1\n'
-        )
-        self._live_metrics = Response(body, media_type="text/plain; version=0.0.4")
-        self._live = PlainTextResponse("ok")
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"] if scope["type"] == "http" else None
-        if path == "/live/metrics":
-            await self._live_metrics(scope, receive, send)
-        elif path == "/live":
-            await self._live(scope, receive, send)
-        elif path == "/health":
-            status, body = await self._telemetry.health.report()
-            await JSONResponse(body, status)(scope, receive, send)
-        elif path == "/metrics":
-            await self._telemetry.measure()
-            accept = ",".join(v.decode("latin-1") for n, v in scope["headers"] if n == b"accept")
-            exposition, content_type = self._telemetry.metrics.expose(accept)
-            await Response(exposition, headers={"content-type": content_type})(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-
-@asynccontextmanager
-async def _background(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    async def forever() -> None:
-        while True:
-            try:
-                await work()
-                return
-            except DependencyError as error:
-                logs.get_logger("telemetry").error("background work is held up", error=str(error))
-                await asyncio.sleep(1)
-            except Exception as error:
-                logs.get_logger("telemetry").error("background work failed", exc_info=error)
-                await asyncio.sleep(1)
-
-    task = asyncio.create_task(forever())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def instrument(app: ASGIApp, settings: Settings | None = None) -> Instrumented:
+    """``app`` observed; without ``settings`` those of the environment, of which OTEL_SERVICE_NAME alone is needed."""
+    return Telemetry(settings or Settings.load()).instrument(app)
 
 
 def run(build: Callable[[Telemetry], ASGIApp]) -> None:
@@ -201,6 +164,8 @@ def run(build: Callable[[Telemetry], ASGIApp]) -> None:
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
         sys.exit(2)
+    import uvicorn
+
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logs.get_logger("telemetry").info("starting", port=telemetry.settings.port, version=telemetry.settings.version)
     uvicorn.run(
@@ -212,3 +177,18 @@ def run(build: Callable[[Telemetry], ASGIApp]) -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+
+
+def run_worker(work: Callable[[Telemetry], Awaitable[None]]) -> None:
+    """A process without routes of its own: ``work`` runs until SIGTERM, beside /health and /metrics on PORT."""
+
+    def build(telemetry: Telemetry) -> ASGIApp:
+        telemetry.background(lambda: work(telemetry))
+        return telemetry.instrument(_nothing)
+
+    run(build)
+
+
+async def _nothing(scope: Any, _receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    await answers.send_answer(send, 404, b"not found", answers.TEXT)

@@ -1,39 +1,49 @@
 """Traces: every span is exported, and those that the service wants kept are marked (design decision 20)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from telemetry.settings import Settings
+from telemetry import ids
+from telemetry.errors import DependencyError
+from telemetry.export import KEEP, MAX_QUEUE, SpanQueue
+from telemetry.settings import VERSION, Settings, whole_number
 
-KEEP = "lookout.keep"
+__all__ = ["KEEP", "SAMPLER", "Tracing", "extract", "fail", "inject"]
+
 SAMPLER = "lookout.sampler"
 """Tells the collector that the share of traces to keep was already drawn here, and must not be drawn twice."""
 EXPORT_TIMEOUT_SECONDS = 2
 _PROPAGATOR = TraceContextTextMapPropagator()
 _RANDOM_BITS = 64
 
+Dropped = Callable[[bool, int], None]
+
 
 class Tracing:
     """Tracer of one service, with its exporter where an endpoint is configured."""
 
-    def __init__(self, settings: Settings, exporter: SpanExporter | None = None) -> None:
-        resource = Resource.create(
-            {"service.name": settings.service, "service.version": settings.version, SAMPLER: "service"}
-        )
+    def __init__(
+        self, settings: Settings, exporter: SpanExporter | None = None, dropped: Dropped = lambda _kept, _count: None
+    ) -> None:
+        named = {"service.name": settings.service, VERSION: settings.version, SAMPLER: "service"}
+        resource = Resource.create({**settings.resource, **named})
         self.provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-        exporter = exporter or _exporter(settings)
-        if exporter is not None:
-            self.provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
-        self.tracer = self.provider.get_tracer("lookout")
         self._kept_below = round(settings.keep_ratio * 2**_RANDOM_BITS)
         self._slow = settings.keep_slower_than
+        exporter = exporter or _exporter(settings)
+        if exporter is not None:
+            limit = whole_number(settings.environ, "OTEL_BSP_MAX_QUEUE_SIZE", str(MAX_QUEUE))
+            self.provider.add_span_processor(SpanQueue(exporter, self.keep, dropped, limit))
+        self.tracer = self.provider.get_tracer("lookout")
 
     def keep(self, trace_id: int, failed: bool, seconds: float) -> bool:
         """Whether a trace is kept: its id falls in the ratio, or the request failed or was slow.
@@ -41,6 +51,22 @@ class Tracing:
         The ratio looks at the id alone, so every service that a trace passes decides the same.
         """
         return failed or seconds >= self._slow or trace_id & (2**_RANDOM_BITS - 1) < self._kept_below
+
+    @contextmanager
+    def client_span(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[trace.Span]:
+        """A span around a call of a dependency, with the ids of the work at hand; a DependencyError marks it failed."""
+        with self.tracer.start_as_current_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes={**attributes, **ids.attributes()},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield span
+            except DependencyError as error:
+                fail(span, error.code)
+                raise
 
     def shutdown(self) -> None:
         """Send what is left; blocks for at most the export timeout and a little."""

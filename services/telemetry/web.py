@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from telemetry import ids
+from telemetry.answers import error_body
 from telemetry.errors import DependencyError
 from telemetry.logs import get_logger
 
@@ -59,9 +59,7 @@ def number(body: dict[str, Any], field: str, minimum: float, maximum: float) -> 
 
 def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """The body of every answer that is not a success."""
-    bound = ids.current()
-    error = {"code": code, "message": message, "request_id": bound.request if bound else None}
-    return JSONResponse({"error": error}, status, headers)
+    return JSONResponse(error_body(code, message), status, headers)
 
 
 async def on_http_exception(_request: Request, error: Exception) -> Response:
@@ -80,3 +78,10 @@ async def on_dependency_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, DependencyError)
     log.error("dependency failed", dependency=error.dependency, reason=error.reason, code=error.code)
     return failure(error.status, error.code, f"{error.dependency} failed")
+
+
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    HTTPException: on_http_exception,
+    DependencyError: on_dependency_error,
+    Exception: on_exception,
+}

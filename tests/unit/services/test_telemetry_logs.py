@@ -1,6 +1,11 @@
 import logging
+import threading
+import warnings
 
-from telemetry import get_logger
+import pytest
+import uvicorn
+
+from telemetry import get_logger, logs
 from telemetry.masking import MASK
 from tests.unit.services.helpers import LogLines, MakeTelemetry
 
@@ -28,3 +33,76 @@ def test_a_line_break_in_a_message_stays_in_its_line(make_telemetry: MakeTelemet
     make_telemetry()
     get_logger("test").info('two\nlines and a "quote"')
     assert [line["message"] for line in log_lines()] == ['two\nlines and a "quote"']
+
+
+def test_uvicorn_and_warnings_go_through_the_same_pipeline(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    uvicorn.Config(plain)
+    logging.captureWarnings(False)
+    make_telemetry()
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra={"color_message": "x"})
+    logging.getLogger("uvicorn.access").info("one that the access line repeats")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    first, second = log_lines()
+    assert (first["logger"], first["message"]) == ("uvicorn.error", "Started server process [7]")
+    assert "color_message" not in first
+    assert (second["logger"], second["level"]) == ("py.warnings", "warning")
+
+
+async def plain(_scope: object, _receive: object, _send: object) -> None:
+    return None
+
+
+def test_fields_of_the_standard_library_are_kept_and_masked(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    make_telemetry()
+    logging.getLogger("some.library").error("failed", extra={"order": 7, "password": "hunter2"})
+    (line,) = log_lines()
+    assert (line["order"], line["password"], line["level"]) == (7, MASK, "error")
+
+
+def test_critical_is_an_error(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    telemetry = make_telemetry()
+    get_logger("test").critical("a")
+    logging.getLogger("some.library").critical("b")
+    assert [line["level"] for line in log_lines()] == ["error", "error"]
+    assert telemetry.metrics.registry.get_sample_value("log_messages_total", {"level": "error"}) == 2
+
+
+def test_causes_of_an_exception_are_in_its_line_and_masked(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    make_telemetry()
+    try:
+        try:
+            raise OSError("connect to redis://:hunter2@redis:6379 failed")
+        except OSError as error:
+            raise RuntimeError("no cache") from error
+    except RuntimeError:
+        get_logger("test").exception("failed")
+    (line,) = log_lines()
+    assert [part["exc_type"] for part in line["exception"]] == ["RuntimeError", "OSError"]
+    assert line["exception"][1]["exc_value"] == f"connect to redis://{MASK}@redis:6379 failed"
+    assert line["exception"][0]["frames"][-1]["name"] == "test_causes_of_an_exception_are_in_its_line_and_masked"
+
+
+def test_a_field_cannot_take_the_place_of_one_of_the_schema(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    make_telemetry()
+    get_logger("test").info("moved", service="another", level="error", timestamp="then")
+    (line,) = log_lines()
+    assert (line["service"], line["level"]) == ("shop", "info")
+    assert line["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [float("nan")]}, "\ud800", b"\xff", object()])
+def test_a_value_that_json_does_not_know_does_not_stop_the_line(
+    make_telemetry: MakeTelemetry, log_lines: LogLines, value: object
+) -> None:
+    make_telemetry()
+    get_logger("test").info("odd", value=value)
+    assert [line["message"] for line in log_lines()] == ["odd"]
+
+
+def test_an_exception_that_ends_a_thread_is_a_line(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    make_telemetry()
+    logs._on_uncaught_in_thread(threading.ExceptHookArgs((RuntimeError, RuntimeError("token=hunter2"), None, None)))
+    (line,) = log_lines()
+    assert line["exception"][0]["exc_value"] == f"token={MASK}"
