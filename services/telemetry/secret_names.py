@@ -35,7 +35,7 @@ _ABOUT = frozenset(
         "type kind count counts total length len size bytes seconds ms at name names path file id ids expires expiry "
         "expiration ttl age lifetime present given valid invalid verified required enabled status state policy "
         "strength version url uri endpoint header field domain provider algorithm alg limit budget usage used rate "
-        "cost index failures errors failed mismatch sent attempts format date time hint"
+        "cost index failures failure error errors exception failed mismatch sent attempts format date time hint"
     )
 )
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")

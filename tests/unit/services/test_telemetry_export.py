@@ -155,12 +155,12 @@ def test_a_collector_that_hangs_does_not_hold_up_requests() -> None:
     telemetry = Telemetry(Settings(service="shop"), collector)
     http = Browser(telemetry.app([]))
     start = time.monotonic()
-    for _ in range(700):
+    for _ in range(100):
         http.get("/")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 9
     collector.hangs.set()
     telemetry.tracing.shutdown()
-    assert len(collector.taken) == 700
+    assert len(collector.taken) == 100
 
 
 def test_the_length_of_the_queue_is_a_setting(make_telemetry: MakeTelemetry) -> None:
