@@ -7,11 +7,9 @@ from types import TracebackType
 from typing import Any
 
 import asyncpg
-from opentelemetry.trace import SpanKind
 
-from telemetry import tracing
 from telemetry.breaker import Breakers
-from telemetry.errors import DependencyError, TimedOut, Unreachable
+from telemetry.errors import TimedOut, Unreachable
 from telemetry.logs import get_logger
 from telemetry.metrics import Metrics
 from telemetry.tracing import Tracing
@@ -20,6 +18,9 @@ NAME = "postgres"
 POOL_SIZE = 5
 RETRY_SECONDS = 1.0
 QUERY_TIMEOUT_SECONDS = 5.0
+ACQUIRE_TIMEOUT_SECONDS = 2.0
+# What it may take to make a connection usable for the next query.
+RESET_TIMEOUT_SECONDS = 1.0
 
 log = get_logger("telemetry.postgres")
 
@@ -47,6 +48,7 @@ class Postgres:
         self._tracing = tracing
         self._breakers = breakers
         self._pool: Any = None
+        self._pinging: Any = None
         self._connecting: asyncio.Task[None] | None = None
         self._seconds = metrics.histogram("db_query_duration_seconds", "Duration of named queries.", ["query"])
         self._connections = metrics.gauge("db_pool_connections", "Connections of the database pool.", ["state"])
@@ -61,11 +63,21 @@ class Postgres:
         return await self._run(name, lambda c: c.fetchrow(sql, *arguments))
 
     async def ping(self) -> None:
-        """Raises where the database does not answer SELECT 1."""
+        """Raises where the database does not answer SELECT 1; on a connection of its own.
+
+        Queries that hang hold all connections of the pool, and a check must not wait for one.
+        """
         if self._pool is None:
             raise Unreachable(NAME, "not connected yet")
-        async with self._pool.acquire(timeout=1.0) as connection:
+        connection, self._pinging = self._pinging, None
+        if connection is None or connection.is_closed():
+            connection = await asyncpg.connect(self._dsn, **self._options(1.0))
+        try:
             await connection.fetchval("SELECT 1")
+        except BaseException:
+            connection.terminate()
+            raise
+        self._pinging = connection
 
     async def measure(self) -> None:
         """Set the gauges of the pool; called before a scrape."""
@@ -83,20 +95,15 @@ class Postgres:
     ) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._pool is not None:
-            self._pool.terminate()
+        for connection in (self._pool, self._pinging):
+            if connection is not None:
+                connection.terminate()
 
     async def _connect(self) -> None:
         while True:
             try:
                 pool = await asyncpg.create_pool(
-                    self._dsn,
-                    password=self._password,
-                    min_size=1,
-                    max_size=POOL_SIZE,
-                    timeout=2.0,
-                    command_timeout=QUERY_TIMEOUT_SECONDS,
-                    server_settings={"application_name": self._service},
+                    self._dsn, min_size=1, max_size=POOL_SIZE, **self._options(QUERY_TIMEOUT_SECONDS)
                 )
                 await pool.execute(self._schema)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -107,21 +114,21 @@ class Postgres:
                 log.info("database is ready")
                 return
 
+    def _options(self, seconds: float) -> dict[str, Any]:
+        return {
+            "password": self._password,
+            "timeout": min(seconds, ACQUIRE_TIMEOUT_SECONDS),
+            "command_timeout": seconds,
+            "server_settings": {"application_name": self._service},
+        }
+
     async def _run(self, name: str, query: Callable[[Any], Awaitable[Any]]) -> Any:
-        with self._tracing.tracer.start_as_current_span(
-            f"postgres {name}",
-            kind=SpanKind.CLIENT,
-            attributes={"db.system.name": "postgresql", "db.operation.name": name, "peer.service": NAME},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        attributes = {"db.system.name": "postgresql", "db.operation.name": name, "peer.service": NAME}
+        with self._tracing.client_span(f"postgres {name}", attributes):
             start = time.perf_counter()
             try:
                 async with self._breakers.guard(NAME):
                     return await self._ask(query)
-            except DependencyError as error:
-                tracing.fail(span, error.code)
-                raise
             finally:
                 self._seconds.labels(name).observe(time.perf_counter() - start)
 
@@ -129,11 +136,26 @@ class Postgres:
         if self._pool is None:
             raise Unreachable(NAME, "not connected yet")
         try:
-            async with self._pool.acquire(timeout=2.0) as connection:
+            connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+            try:
                 return await query(connection)
+            except (TimeoutError, asyncio.CancelledError):
+                # To give it back would wait until the server has confirmed that it cancelled the query, and a server
+                # that hangs never does.
+                connection.terminate()
+                raise
+            finally:
+                await self._release(connection)
         except TimeoutError as error:
             raise TimedOut(NAME, "no answer in time") from error
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
             raise Unreachable(NAME, f"{type(error).__name__}: {error}") from error
         except asyncpg.InterfaceError as error:
             raise Unreachable(NAME, str(error)) from error
+
+    async def _release(self, connection: Any) -> None:
+        try:
+            await self._pool.release(connection, timeout=RESET_TIMEOUT_SECONDS)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # The query has its result; a connection that cannot be reset is closed by the pool.
+            log.info("a database connection could not be used again", error=f"{type(error).__name__}: {error}")

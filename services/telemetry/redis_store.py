@@ -4,69 +4,65 @@ from types import TracebackType
 from typing import Any
 
 import redis.asyncio as redis
-from opentelemetry.trace import SpanKind
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from telemetry import tracing
 from telemetry.breaker import Breakers
-from telemetry.errors import DependencyError, TimedOut, Unreachable
+from telemetry.errors import TimedOut, Unreachable
 from telemetry.tracing import Tracing
 
 NAME = "redis"
 SOCKET_TIMEOUT_SECONDS = 2.0
+CONNECT_TIMEOUT_SECONDS = 1.0
 POOL_SIZE = 20
+# What a socket may take in a health check: less than the second of the check itself.
+PING_TIMEOUT_SECONDS = 0.8
 
 
 class RedisStore:
     """Commands by name: ``await store.call("SET", key, value, "EX", 60)``. Answers are text, not bytes."""
 
     def __init__(self, url: str, password: str | None, tracing: Tracing, breakers: Breakers) -> None:
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            password=password,
-            max_connections=POOL_SIZE,
-            timeout=SOCKET_TIMEOUT_SECONDS,
-            decode_responses=True,
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_connect_timeout=1.0,
-            # One more try mends a pooled connection that a restart of Redis has left dead.
-            retry=Retry(NoBackoff(), 1),
+        # No retries: it would run INCR or LPUSH twice where only the answer was lost. A pooled connection that a
+        # restart of Redis has left dead is seen when it is taken from the pool, and made anew.
+        shared: dict[str, Any] = {"password": password, "decode_responses": True, "retry": Retry(NoBackoff(), 0)}
+        self._redis: Any = redis.Redis(
+            connection_pool=redis.BlockingConnectionPool.from_url(
+                url,
+                max_connections=POOL_SIZE,
+                timeout=SOCKET_TIMEOUT_SECONDS,
+                socket_timeout=SOCKET_TIMEOUT_SECONDS,
+                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                **shared,
+            )
         )
-        self._redis: Any = redis.Redis(connection_pool=pool)
+        # Of its own: commands that hang hold all connections of the pool, and a check must not wait for one.
+        self._pinging: Any = redis.Redis.from_url(
+            url,
+            single_connection_client=True,
+            socket_timeout=PING_TIMEOUT_SECONDS,
+            socket_connect_timeout=PING_TIMEOUT_SECONDS,
+            **shared,
+        )
         self._tracing = tracing
         self._breakers = breakers
 
     async def call(self, command: str, *arguments: str | int | float) -> Any:
         """Run a command. Raises DependencyError (Unreachable, TimedOut, CircuitOpen)."""
-        with self._tracing.tracer.start_as_current_span(
-            f"redis {command}",
-            kind=SpanKind.CLIENT,
-            attributes={"db.system.name": NAME, "db.operation.name": command, "peer.service": NAME},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                async with self._breakers.guard(NAME):
-                    return await self.call_quietly(command, *arguments)
-            except DependencyError as error:
-                tracing.fail(span, error.code)
-                raise
+        attributes = {"db.system.name": NAME, "db.operation.name": command, "peer.service": NAME}
+        with self._tracing.client_span(f"redis {command}", attributes):
+            async with self._breakers.guard(NAME):
+                return await self.call_quietly(command, *arguments)
 
     async def call_quietly(self, command: str, *arguments: str | int | float) -> Any:
         """Like ``call``, without span and breaker: for health checks and for waiting on a queue."""
-        try:
-            return await self._redis.execute_command(command, *arguments)
-        except RedisTimeoutError as error:
-            raise TimedOut(NAME, str(error)) from error
-        except (RedisConnectionError, OSError) as error:
-            raise Unreachable(NAME, str(error)) from error
+        return await _execute(self._redis, command, *arguments)
 
     async def ping(self) -> None:
-        """Raises where Redis does not answer."""
-        await self.call_quietly("PING")
+        """Raises where Redis does not answer; on a connection of its own."""
+        await _execute(self._pinging, "PING")
 
     async def __aenter__(self) -> "RedisStore":
         return self
@@ -74,5 +70,15 @@ class RedisStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._redis.aclose()
-        await self._redis.connection_pool.disconnect()
+        for client in (self._redis, self._pinging):
+            await client.aclose()
+            await client.connection_pool.disconnect()
+
+
+async def _execute(client: Any, command: str, *arguments: str | int | float) -> Any:
+    try:
+        return await client.execute_command(command, *arguments)
+    except RedisTimeoutError as error:
+        raise TimedOut(NAME, str(error)) from error
+    except (RedisConnectionError, OSError) as error:
+        raise Unreachable(NAME, str(error)) from error

@@ -1,5 +1,8 @@
 import asyncio
+import contextlib
 import time
+
+import pytest
 
 from telemetry import Telemetry
 from telemetry.health import Check
@@ -64,6 +67,95 @@ def test_no_check_may_take_longer_than_a_second() -> None:
         return time.perf_counter() - start
 
     assert asyncio.run(ask()) < 2
+
+
+def test_a_check_that_ignores_cancellation_holds_up_nobody_and_is_not_started_again() -> None:
+    started = []
+
+    async def stubborn() -> None:
+        started.append(1)
+        end = time.monotonic() + 0.8
+        while time.monotonic() < end:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(end - time.monotonic())
+
+    async def ask() -> list[tuple[float, str | None]]:
+        check = Check("stubborn", stubborn, timeout=0.2, cache=0)
+        found = []
+        for _ in range(3):
+            start = time.perf_counter()
+            outcome = await check.run()
+            found.append((time.perf_counter() - start, outcome.error))
+        await asyncio.sleep(0.7)
+        return found
+
+    first, *others = asyncio.run(ask())
+    assert (first[0] < 0.5, first[1]) == (True, "no answer in 0.2 s")
+    for seconds, error in others:
+        assert seconds < 0.1
+        assert error == "no answer, and the check before has not ended yet"
+    assert len(started) == 1
+
+
+def test_a_caller_who_leaves_does_not_take_the_answer_from_the_others() -> None:
+    async def ask() -> str | None:
+        check = Check("shared", up_slowly)
+        leaving, staying = asyncio.create_task(check.run()), asyncio.create_task(check.run())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        return (await staying).error
+
+    async def up_slowly() -> None:
+        await asyncio.sleep(0.05)
+
+    assert asyncio.run(ask()) is None
+
+
+def test_an_outcome_is_kept_for_the_time_of_its_check() -> None:
+    asked = []
+
+    async def probe() -> None:
+        asked.append(1)
+
+    async def ask(cache: float) -> None:
+        check = Check("cached", probe, cache=cache)
+        for _ in range(3):
+            await check.run()
+
+    asyncio.run(ask(60))
+    assert len(asked) == 1
+    asyncio.run(ask(0))
+    assert len(asked) == 4
+
+
+def test_the_error_of_a_check_is_masked() -> None:
+    async def probe() -> None:
+        raise ConnectionError("redis://:hunter2@redis:6379 refused")
+
+    assert asyncio.run(Check("cache", probe).run()).error == "ConnectionError: redis://***@redis:6379 refused"
+
+
+def test_a_measure_that_hangs_holds_up_neither_a_scrape_nor_the_other_measures(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = make_telemetry()
+    ran = []
+
+    async def quick() -> None:
+        ran.append(1)
+
+    telemetry.before_scrape(hanging)
+    telemetry.before_scrape(quick)
+    monkeypatch.setattr("telemetry.app.TIMEOUT_SECONDS", 0.1)
+
+    async def scrape() -> float:
+        start = time.perf_counter()
+        await telemetry.measure()
+        await telemetry.measure()
+        return time.perf_counter() - start
+
+    assert asyncio.run(scrape()) < 1
+    assert len(ran) == 2
 
 
 def test_concurrent_callers_share_one_probe() -> None:
