@@ -1,25 +1,41 @@
-"""HTTP client of a declared dependency: client spans, trace context and ids out, circuit breaker."""
+"""HTTP client of a declared dependency: client spans, trace context and ids out, circuit breaker, retries."""
 
 import ssl
+from contextlib import AbstractContextManager
 from functools import cache
 
 import httpx
-from opentelemetry.trace import SpanKind
+import stamina
+from opentelemetry import trace
 
 from telemetry import ids, tracing
 from telemetry.breaker import Breakers
-from telemetry.errors import DependencyError, TimedOut, Unreachable
+from telemetry.errors import CircuitOpen, DependencyError, TimedOut, Unreachable
 from telemetry.tracing import Tracing
 
 CONNECT_TIMEOUT_SECONDS = 1.0
+# Methods that do no more when they come twice (RFC 9110, 9.2.2).
+IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+# Answers of something between here and the service, or of a service that is about to end or to start.
+PASSING = frozenset({502, 503, 504})
+ATTEMPTS = 3
+WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER_SECONDS = 0.05, 0.5, 0.1
 
 
 class _ServerError(DependencyError):
     """Counts a 5xx answer as a failure of the breaker; the caller still gets the response."""
 
+    def __init__(self, dependency: str, response: httpx.Response) -> None:
+        super().__init__(dependency, str(response.status_code))
+        self.response = response
+
 
 class ObservedTransport(httpx.AsyncBaseTransport):
-    """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors."""
+    """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors.
+
+    A request that may come twice is sent up to ATTEMPTS times where there was no connection, or a passing error. The
+    breaker sees what came of it in the end. What timed out is not tried again: the caller has waited enough.
+    """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, dependency: str, tracing: Tracing, breakers: Breakers) -> None:
         self.inner = inner
@@ -28,49 +44,71 @@ class ObservedTransport(httpx.AsyncBaseTransport):
         self._breakers = breakers
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        attributes: dict[str, str | int] = {
-            "http.request.method": request.method,
-            "server.address": request.url.host,
-            "server.port": request.url.port or 80,
-            "peer.service": self._dependency,
-        }
-        with self._tracing.tracer.start_as_current_span(
-            f"{request.method} {self._dependency}",
-            kind=SpanKind.CLIENT,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        attempts = ATTEMPTS if _may_come_twice(request) else 1
+        try:
+            async with self._breakers.guard(self._dependency):
+                async for attempt in stamina.retry_context(
+                    on=_is_passing,
+                    attempts=attempts,
+                    timeout=None,
+                    wait_initial=WAIT_SECONDS,
+                    wait_max=LONGEST_WAIT_SECONDS,
+                    wait_jitter=JITTER_SECONDS,
+                ):
+                    with attempt:
+                        return await self._attempt(request, attempt.num, attempts)
+        except _ServerError as error:
+            return error.response
+        except CircuitOpen:
+            # Not asked at all, which the trace should show as well.
+            with self._span(request, 1):
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, request: httpx.Request, number: int, attempts: int) -> httpx.Response:
+        with self._span(request, number) as span:
             request.headers.update(tracing.inject(ids.headers()))
             try:
-                response = await self._send(request)
-            except DependencyError as error:
-                tracing.fail(span, error.code)
-                raise
+                response = await self.inner.handle_async_request(request)
+            except httpx.TimeoutException as error:
+                raise TimedOut(self._dependency, type(error).__name__) from error
+            except httpx.TransportError as error:
+                raise Unreachable(self._dependency, str(error) or type(error).__name__) from error
             span.set_attribute("http.response.status_code", response.status_code)
             if response.status_code >= 400:
                 tracing.fail(span, str(response.status_code))
+        if response.status_code < 500:
             return response
+        failure = _ServerError(self._dependency, response)
+        if number < attempts and _is_passing(failure):
+            await response.aclose()
+        raise failure
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        response: httpx.Response | None = None
-        try:
-            async with self._breakers.guard(self._dependency):
-                try:
-                    response = await self.inner.handle_async_request(request)
-                except httpx.TimeoutException as error:
-                    raise TimedOut(self._dependency, type(error).__name__) from error
-                except httpx.TransportError as error:
-                    raise Unreachable(self._dependency, str(error) or type(error).__name__) from error
-                if response.status_code >= 500:
-                    raise _ServerError(self._dependency, str(response.status_code))
-        except _ServerError:
-            pass
-        assert response is not None
-        return response
+    def _span(self, request: httpx.Request, number: int) -> AbstractContextManager[trace.Span]:
+        attributes: dict[str, str | int] = {
+            "http.request.method": request.method,
+            "server.address": request.url.host,
+            "server.port": request.url.port or (443 if request.url.scheme == "https" else 80),
+            "peer.service": self._dependency,
+        }
+        if number > 1:
+            attributes["http.request.resend_count"] = number - 1
+        return self._tracing.client_span(f"{request.method} {self._dependency}", attributes)
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+def _may_come_twice(request: httpx.Request) -> bool:
+    # A body that is read from somewhere cannot be read again.
+    return request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, _ServerError):
+        # One that says when to come again does not want to be asked before.
+        return error.response.status_code in PASSING and "retry-after" not in error.response.headers
+    return isinstance(error, Unreachable)
 
 
 @cache

@@ -1,13 +1,14 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from telemetry import CircuitOpen, Telemetry, TimedOut, Unreachable, ids
+from telemetry import CircuitOpen, DependencyError, Telemetry, TimedOut, Unreachable, ids
 from telemetry.breaker import FAILURES_TO_OPEN, STATES, Breakers
+from telemetry.client import ATTEMPTS
 from telemetry.metrics import Metrics
 from tests.unit.services.helpers import MakeTelemetry
 
@@ -127,3 +128,109 @@ def test_an_open_breaker_tries_again_and_closes() -> None:
                 pass
 
     asyncio.run(ask())
+
+
+def flaky(*answers: httpx.Response | Exception) -> tuple[Answer, list[httpx.Request]]:
+    """Answers in turn, the last one for ever; and what was asked."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        found = answers[min(len(asked), len(answers)) - 1]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return answer, asked
+
+
+@pytest.mark.parametrize("first", [httpx.ConnectError("refused"), httpx.ReadError("reset"), httpx.Response(503)])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_request_that_may_come_twice_is_sent_again_when_the_error_passes(
+    make_telemetry: MakeTelemetry, spans: InMemorySpanExporter, first: httpx.Response | Exception, method: str
+) -> None:
+    telemetry = make_telemetry(**UPSTREAM)
+    answer, asked = flaky(first, httpx.Response(200))
+    assert asyncio.run(payments(telemetry, answer).request(method, "/", json={"a": 1})).status_code == 200
+    telemetry.tracing.provider.force_flush()
+    first_span, second_span = spans.get_finished_spans()
+    assert [request.content for request in asked] == [b'{"a":1}'] * 2
+    assert (first_span.attributes or {}).get("http.request.resend_count") is None
+    assert (second_span.attributes or {})["http.request.resend_count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "first"),
+    [
+        ("POST", httpx.ConnectError("refused")),
+        ("PATCH", httpx.Response(503)),
+        ("GET", httpx.ReadTimeout("slow")),
+        ("GET", httpx.Response(500)),
+        ("GET", httpx.Response(429)),
+        ("GET", httpx.Response(503, headers={"retry-after": "7"})),
+    ],
+)
+def test_what_must_not_or_need_not_come_twice_is_sent_once(
+    make_telemetry: MakeTelemetry, method: str, first: httpx.Response | Exception
+) -> None:
+    answer, asked = flaky(first, httpx.Response(200))
+
+    async def ask() -> int:
+        try:
+            return (await payments(make_telemetry(**UPSTREAM), answer).request(method, "/")).status_code
+        except DependencyError:
+            return 0
+
+    expected = first.status_code if isinstance(first, httpx.Response) else 0
+    assert asyncio.run(ask()) == expected
+    assert len(asked) == 1
+
+
+def test_a_body_that_cannot_be_read_again_is_sent_once(make_telemetry: MakeTelemetry) -> None:
+    answer, asked = flaky(httpx.ConnectError("refused"))
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"part"
+
+    with pytest.raises(Unreachable):
+        asyncio.run(payments(make_telemetry(**UPSTREAM), answer).put("/", content=parts()))
+    assert len(asked) == 1
+
+
+def test_the_last_answer_is_returned_when_the_error_does_not_pass(make_telemetry: MakeTelemetry) -> None:
+    answer, asked = flaky(httpx.Response(502), httpx.Response(503), httpx.Response(504, text="the last"))
+    assert asyncio.run(payments(make_telemetry(**UPSTREAM), answer).get("/")).text == "the last"
+    assert len(asked) == ATTEMPTS
+
+
+def test_the_breaker_sees_what_came_of_it_and_lets_nothing_through_once_open(make_telemetry: MakeTelemetry) -> None:
+    telemetry = make_telemetry(**UPSTREAM)
+    answer, asked = flaky(httpx.ConnectError("refused"))
+    client = payments(telemetry, answer)
+
+    async def ask() -> None:
+        for _ in range(FAILURES_TO_OPEN):
+            with pytest.raises(Unreachable):
+                await client.get("/")
+        with pytest.raises(CircuitOpen):
+            await client.get("/")
+
+    asyncio.run(ask())
+    assert len(asked) == FAILURES_TO_OPEN * ATTEMPTS
+
+
+def test_calls_carry_the_ids_in_their_spans(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
+    telemetry = make_telemetry(REDIS_URL="redis://127.0.0.1:1/0")
+
+    async def ask() -> None:
+        ids.bind(ids.Ids("request-1", "journey-1"))
+        with pytest.raises(Unreachable):
+            await telemetry.redis().call("GET", "key")
+
+    asyncio.run(ask())
+    telemetry.tracing.provider.force_flush()
+    (span,) = spans.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes["lookout.request_id"] == "request-1"
+    assert span.attributes["lookout.correlation_id"] == "journey-1"
+    assert span.attributes["error.type"] == "dependency_unreachable"
