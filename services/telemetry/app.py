@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from telemetry.breaker import Breakers
+    from telemetry.audit import Audit
     from telemetry.cache import Cache
     from telemetry.postgres import Postgres
     from telemetry.redis_store import RedisStore
@@ -111,6 +112,12 @@ class Telemetry:
         self.before_scrape(database.measure)
         self._resources.append(database)
         return database
+
+    def audit(self, database: "Postgres", *actions: str) -> "Audit":
+        """The audit log in ``database``; ``actions`` are those that the service records."""
+        from telemetry.audit import Audit
+
+        return Audit(database, self.metrics, actions)
 
     def before_scrape(self, measure: Measure) -> None:
         """Run ``measure`` before /metrics answers, to set gauges whose truth is elsewhere."""

@@ -5,7 +5,8 @@ Exception
 └── DependencyError        a declared dependency did not do its part; answered as 502, 503 or 504
     ├── Unreachable        refused, reset, name not found
     ├── TimedOut           no answer in time
-    └── CircuitOpen        not asked: it failed too often just now
+    ├── CircuitOpen        not asked: it failed too often just now
+    └── AuditUnavailable   the audit log could not be written, so what was asked is refused
 """
 
 
@@ -43,3 +44,13 @@ class CircuitOpen(DependencyError):
 
     status = 503
     code = "circuit_open"
+
+
+class AuditUnavailable(DependencyError):
+    """The event could not be stored in the audit log: the action is refused."""
+
+    status = 503
+    code = "audit_unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("audit log", reason)

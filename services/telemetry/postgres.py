@@ -62,6 +62,21 @@ class Postgres:
         """First row of the query called ``name``, None where there is none."""
         return await self._run(name, lambda c: c.fetchrow(sql, *arguments))
 
+    async def transaction(self, name: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """``work(connection)`` in one transaction called ``name``; rolled back where it raises."""
+
+        async def whole(connection: Any) -> Any:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self._run(name, whole)
+
+    async def ready(self) -> None:
+        """Wait for the first connection, for which the schema was made."""
+        if self._connecting is None:
+            raise Unreachable(NAME, "not connected yet")
+        await asyncio.shield(self._connecting)
+
     async def ping(self) -> None:
         """Raises where the database does not answer SELECT 1; on a connection of its own.
 
