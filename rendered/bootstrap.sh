@@ -31,6 +31,9 @@ random redis_password
 derived redis_users "user default on >$(cat secrets/redis_password) ~* &* +@all"
 derived redis_exporter "{\"redis://redis:6379\": \"$(cat secrets/redis_password)\"}"
 random webhook_secret
+random platform_admin
+random postgres_app_mcp_server
+random postgres_app_platform_services
 
 [ "${1:-up}" = secrets ] && exit
 DOCKER_ROOT=$(docker info --format '{{.DockerRootDir}}')

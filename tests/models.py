@@ -49,6 +49,7 @@ def valid_models(draw: st.DrawFn) -> Stack:
         "metrics": draw(st.sampled_from(["2h", "15d", "1y"])),
         "logs": draw(st.sampled_from(["24h", "30d"])),
         "traces": draw(st.sampled_from(["1d", "2w"])),
+        "audit": draw(st.sampled_from(["30d", "1y"])),
     }
     model["traces"]["stores"] = draw(st.sampled_from([["tempo"], ["jaeger"], ["tempo", "jaeger"]]))
     model["traces"]["keep"]["rest"] = draw(st.sampled_from(["0.1%", "0.5%", "100%"]))

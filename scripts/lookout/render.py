@@ -113,6 +113,8 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         receivers=notify.receivers(stack),
         targets=lambda: _targets(stack),
         secrets_of=lambda service: secrets.of_service(stack, service),
+        database_roles=[secrets.role_of(service) for service in stack.on_postgres],
+        role_secrets=[secrets.of_role(secrets.role_of(service)) for service in stack.on_postgres],
         receiver_secrets=[secret.name for secret in stack.secret_files],
         generated_secrets={name: secrets.shell_value(stack, name) for name in secrets.generated(stack)},
         secret_files={name: {"file": f"./secrets/{name}"} for name in secrets.all_of(stack)},
@@ -187,6 +189,8 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
     }
     if "webhook_secret" in secrets.of_service(stack, service):
         environment["WEBHOOK_SECRET_FILE"] = "/run/secrets/webhook_secret"
+    if "platform_admin" in secrets.of_service(stack, service):
+        environment["PLATFORM_ADMIN_FILE"] = "/run/secrets/platform_admin"
     if "otel-collector" in stack.running:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://otel-collector:{stack.port_of('otel-collector')}"
     outside = {other.name: other.target for other in stack.services}
@@ -194,8 +198,9 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
         if name in stack.servers and name not in stack.running:
             continue
         if name == "postgres":
-            environment["DATABASE_URL"] = f"postgresql://lookout@postgres:{stack.port_of(name)}/lookout"
-            environment["DATABASE_PASSWORD_FILE"] = "/run/secrets/postgres_password"
+            role = secrets.role_of(service)
+            environment["DATABASE_URL"] = f"postgresql://{role}@postgres:{stack.port_of(name)}/lookout"
+            environment["DATABASE_PASSWORD_FILE"] = f"/run/secrets/{secrets.of_role(role)}"
         elif name == "redis":
             environment["REDIS_URL"] = f"redis://redis:{stack.port_of(name)}/0"
             environment["REDIS_PASSWORD_FILE"] = "/run/secrets/redis_password"

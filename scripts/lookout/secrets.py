@@ -13,13 +13,15 @@ _VALUES: Final = {
     "redis_users": "user default on >$(cat secrets/redis_password) ~* &* +@all",
     "redis_exporter": '{\\"redis://redis:{redis_port}\\": \\"$(cat secrets/redis_password)\\"}',
     "webhook_secret": "",
+    "platform_admin": "",
 }
 """Name of a secret → its value in shell where it follows from those before it; empty where it is random."""
 
 
 def shell_value(stack: Stack, name: str) -> str:
     """The value of a generated secret, as shell puts it together; empty for a random one."""
-    return _VALUES[name].replace("{redis_port}", str(stack.servers["redis"].port if "redis" in stack.servers else ""))
+    redis_port = stack.servers["redis"].port if "redis" in stack.servers else ""
+    return _VALUES.get(name, "").replace("{redis_port}", str(redis_port))
 
 
 def generated(stack: Stack) -> list[str]:
@@ -31,8 +33,19 @@ def generated(stack: Stack) -> list[str]:
         "redis_users": "redis" in stack.running,
         "redis_exporter": "redis-exporter" in stack.running,
         "webhook_secret": any(service.name == "api-gateway" for service in stack.bundled),
+        "platform_admin": any(service.name == "platform-services" for service in stack.bundled),
     }
-    return [name for name in _VALUES if needs[name]]
+    return [*(name for name in _VALUES if needs[name]), *(of_role(role_of(service)) for service in stack.on_postgres)]
+
+
+def role_of(service: Service) -> str:
+    """The role that a service has in PostgreSQL; the prefix keeps it apart from PostgreSQL's own names."""
+    return "app_" + service.name.replace("-", "_")
+
+
+def of_role(role: str) -> str:
+    """The name of the secret with the password of a role."""
+    return f"postgres_{role}"
 
 
 def all_of(stack: Stack) -> list[str]:
@@ -42,6 +55,10 @@ def all_of(stack: Stack) -> list[str]:
 
 def of_service(stack: Stack, service: Service) -> list[str]:
     """The secrets that a bundled service reads."""
-    wanted = {"postgres_password": "postgres" in service.depends_on, "redis_password": "redis" in service.depends_on}
-    wanted["webhook_secret"] = service.name == "api-gateway"
+    wanted = {
+        of_role(role_of(service)): "postgres" in service.depends_on,
+        "redis_password": "redis" in service.depends_on,
+        "webhook_secret": service.name == "api-gateway",
+        "platform_admin": service.name == "platform-services",
+    }
     return [name for name, needed in wanted.items() if needed and name in generated(stack)]

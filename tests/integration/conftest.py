@@ -115,6 +115,6 @@ def describe(running: Project) -> str:
         state = container["State"]
         health = state.get("Health", {}).get("Status", "-")
         lines.append(f"{name:<22} {state['Status']:<10} {health:<10} restarts {container['RestartCount']}")
-        if name != "probe" and (state["Status"] != "running" or health != "healthy"):
+        if name not in running.stack.one_shots and (state["Status"] != "running" or health != "healthy"):
             lines += [f"    {line}" for line in engine.tail(container["Id"]).splitlines()]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from lookout import names
 from lookout import render as rendering
 from lookout.model import Stack, load
+from lookout.model.stack import ONE_SHOT
 from lookout.render import FOLDERS, ROOT, ImageUse, as_written, render
 from tests.models import valid_models
 
@@ -115,7 +116,7 @@ def test_every_container_is_hardened(compose: dict[str, Any]) -> None:
 
 def test_every_lasting_container_restarts_and_has_a_health_check(compose: dict[str, Any]) -> None:
     for name, container in compose["services"].items():
-        if name != "probe":
+        if name not in ONE_SHOT:
             assert container["restart"] == "unless-stopped", name
             assert container["init"] is True, name
             assert container["healthcheck"]["test"][:3] == ["CMD", "/probe/lookout-probe", "check"], name
@@ -173,7 +174,7 @@ def test_bootstrap_makes_no_empty_secret_where_no_random_number_can_be_read(stac
 def test_any_valid_model_renders_to_a_whole_project(model: Stack, data: st.DataObject) -> None:
     files = render(model)
     project = yaml.safe_load(files["compose.yaml"])
-    assert set(project["services"]) == {*model.containers, "probe"}
+    assert set(project["services"]) == {*model.containers, *model.one_shots}
     for name, container in project["services"].items():
         assert set(container.get("networks", [])) <= set(project["networks"]), name
         assert set(container.get("secrets", [])) <= set(project["secrets"]), name

@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
 
-from .stack import METERED, Stack
+from .stack import METERED, ONE_SHOT, Stack
 from .tree import Key
 
 Finding = tuple[tuple[Key, ...], str, str]
@@ -88,19 +88,20 @@ def _dependencies(stack: Stack) -> Iterator[Finding]:
             where = f"services.{service.name}.depends_on"
             if name == service.name:
                 yield path, f"{where} names the service itself", "remove it"
-            elif name == "probe":
-                yield path, f"{where} names the probe, which serves nothing", "remove it"
+            elif name in ONE_SHOT:
+                yield path, f"{where} names {name}, which serves nothing", "remove it"
             elif name not in known:
                 yield path, f'{where} names "{name}", which is no service and no server', _suggest(name, known)
 
 
 def _servers(stack: Stack) -> Iterator[Finding]:
     bundled_needs = ("otel-collector",) if stack.bundled else ()
-    for name in ("prometheus", "alertmanager", "probe", "receiver", *bundled_needs):
+    database_needs = ("postgres-setup",) if stack.on_postgres else ()
+    for name in ("prometheus", "alertmanager", "probe", "receiver", *bundled_needs, *database_needs):
         if name not in stack.servers:
             yield ("servers",), f"{name} is missing", "a bundle with these services needs it: add it back"
     for name, server in stack.servers.items():
-        if server.port is None and name != "probe":
+        if server.port is None and name not in ONE_SHOT:
             yield ("servers", name), f"servers.{name}.port is missing", "give it the port that it listens on"
         if server.metrics is None and name in METERED:
             yield ("servers", name), f"servers.{name}.metrics is missing", "give it the port of its own metrics"
@@ -208,7 +209,7 @@ def _retention(stack: Stack) -> Iterator[Finding]:
             f"alerts.error_rate.above of {stack.alerts.error_rate.above} can never or always be exceeded",
             "use more than 0% and less than 100%",
         )
-    for signal in ("logs", "traces"):
+    for signal in ("logs", "traces", "audit"):
         kept = getattr(stack.retention, signal)
         if kept.seconds < 24 * 3600 or kept.seconds % 3600:
             yield (
@@ -216,6 +217,12 @@ def _retention(stack: Stack) -> Iterator[Finding]:
                 f"retention.{signal} of {kept} is not a whole number of hours of at least a day",
                 "Loki and Tempo delete by day and count in hours: use 24h, 1d or more",
             )
+    if stack.retention.audit.seconds < stack.retention.logs.seconds:
+        yield (
+            ("retention", "audit"),
+            f"retention.audit of {stack.retention.audit} is shorter than retention.logs of {stack.retention.logs}",
+            "keep audit events at least as long as other log lines",
+        )
 
 
 def _share(stack: Stack) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ ServerName = Literal[
     "postgres-exporter",
     "redis-exporter",
     "postgres",
+    "postgres-setup",
     "redis",
     "receiver",
     "simulators",
@@ -37,9 +38,12 @@ ScrapeClass = Literal["critical", "standard", "slow"]
 
 
 SERVES: dict[ServerName, ServerName] = {
-    "promtail": "loki", "postgres-exporter": "postgres", "redis-exporter": "redis",
+    "promtail": "loki", "postgres-exporter": "postgres", "postgres-setup": "postgres", "redis-exporter": "redis",
 }  # fmt: skip
 """A server that is of no use without another."""
+
+ONE_SHOT: tuple[ServerName, ...] = ("probe", "postgres-setup")
+"""Containers that do their work at the start of the stack and end."""
 
 METERED: tuple[ServerName, ...] = ("otel-collector", "jaeger", "cadvisor", "node-exporter")
 """Servers whose own metrics the bundle cannot do without."""
@@ -236,6 +240,7 @@ class Retention(Part):
     metrics: Duration
     logs: Duration
     traces: Duration
+    audit: Duration = Field(description="audit events, in PostgreSQL and as log lines in Loki")
 
 
 class Keep(Part):
@@ -303,8 +308,18 @@ class Stack(Part):
 
     @property
     def containers(self) -> tuple[str, ...]:
-        """Names of all containers of the bundle that stay up (the one-shot `probe` does not)."""
-        return (*(name for name in self.running if name != "probe"), *(service.name for service in self.bundled))
+        """Names of all containers of the bundle that stay up (those of ONE_SHOT do not)."""
+        return (*(name for name in self.running if name not in ONE_SHOT), *(service.name for service in self.bundled))
+
+    @property
+    def one_shots(self) -> tuple[str, ...]:
+        """Names of the containers that end after their work."""
+        return tuple(name for name in self.running if name in ONE_SHOT)
+
+    @property
+    def on_postgres(self) -> tuple[Service, ...]:
+        """The bundled services that use the PostgreSQL of the bundle."""
+        return tuple(s for s in self.bundled if "postgres" in s.depends_on and "postgres" in self.running)
 
     def networks_of(self, service: Service) -> tuple[str, ...]:
         """The networks of a bundled service: it reaches databases only when it depends on one."""

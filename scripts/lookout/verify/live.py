@@ -121,7 +121,11 @@ def _containers(live: Live, found: Containers) -> Verdict:
         elif health != "healthy":
             log = state.get("Health", {}).get("Log") or [{"Output": ""}]
             missing.append((name, f"is {health} {log[-1]['Output'].strip()}".strip()))
-    total = len(live.stack.containers)
+    for name in live.stack.one_shots:
+        state = found[name]["State"] if name in found else {"Status": "not there", "ExitCode": 0}
+        if state["Status"] != "exited" or state["ExitCode"]:
+            missing.append((name, f"has not done its work: is {state['Status']} (exit code {state['ExitCode']})"))
+    total = len(live.stack.containers) + len(live.stack.one_shots)
     return Verdict("containers healthy", total - len(missing), total, tuple(missing))
 
 

@@ -1,0 +1,20 @@
+"""Runs once at each start of the stack; repeatable, so a database of an older version gets what it lacks.
+
+Needs DATABASE_URL (of the owner), DATABASE_PASSWORD_FILE, DATABASE_ROLES (names of roles; beside the password file
+stands ``postgres_<role>`` with the password of each), AUDIT_READERS (those among them that may read the audit log),
+AUDIT_RETENTION (an interval, such as ``8760h``). Ends with 1 where the database cannot be set up, and says why.
+"""
+
+import asyncio
+import json
+import sys
+
+from postgres_setup.setup import SetupFailed, run
+from telemetry.errors import SettingsError
+
+try:
+    asyncio.run(run())
+except (SetupFailed, SettingsError) as error:
+    print(f"level=error msg={json.dumps(str(error))}", flush=True)
+    sys.exit(1)
+print('level=info msg="roles and audit log are there"', flush=True)
