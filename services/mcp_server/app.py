@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from mcp_server.storage import SCHEMA, Storage
 from mcp_server.tools import Tool, tools
 from telemetry import DependencyError, Telemetry, web
+from telemetry.audit import Audit, caller
 
 CACHE_SECONDS = 20
 
@@ -22,8 +23,9 @@ CACHE_SECONDS = 20
 class Server:
     """Runs tools."""
 
-    def __init__(self, telemetry: Telemetry, known: dict[str, Tool]) -> None:
+    def __init__(self, telemetry: Telemetry, known: dict[str, Tool], audit: Audit) -> None:
         self._tools = known
+        self._audit = audit
         metrics = telemetry.metrics
         self._requests = metrics.counter(
             "mcp_requests_total", "Requests to the MCP server.", ["method", "endpoint", "status"]
@@ -70,7 +72,8 @@ class Server:
         start = time.perf_counter()
         status = "error"
         try:
-            result = await tool(arguments)
+            async with self._audit.around("tool_call", who=caller(request.headers), on=f"tool:{name}"):
+                result = await tool(arguments)
             status = "success"
         finally:
             self._executions.labels(name, status).inc()
@@ -81,8 +84,10 @@ class Server:
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the MCP server."""
     cache = telemetry.cache(telemetry.redis(), "mcp", CACHE_SECONDS)
-    storage = Storage(telemetry, telemetry.postgres(SCHEMA), cache)
-    server = Server(telemetry, tools(storage, telemetry.client("automation-services")))
+    database = telemetry.postgres(SCHEMA)
+    storage = Storage(telemetry, database, cache)
+    known = tools(storage, telemetry.client("automation-services"))
+    server = Server(telemetry, known, telemetry.audit(database, "tool_call"))
     return telemetry.app(
         [
             Route("/tools", server.list, methods=["GET"]),

@@ -1,35 +1,37 @@
 """Routes of platform-services.
 
-    POST /users              {"email", "password"}: 201, or 409 where the user exists
-    POST /session            {"email", "password"}: 201 with a token, or 401
-    GET, DELETE /session     with ``Authorization: Bearer <token>``: who it is; end it
-    POST /payments           {"order", "amount"}: 201, or 402 for an amount over 1000
-    DELETE /payments/{order} refund: 200, also where there is nothing to refund
+    POST /users                    {"email", "password"}: 201, or 409 where the user exists
+    POST /session                  {"email", "password"}: 201 with a token, 401, or 429 after too many wrong ones
+    GET, DELETE /session           with ``Authorization: Bearer <token>``: who it is; end it
+    POST /payments                 {"order", "amount"}: 201, or 402 for an amount over 1000
+    DELETE /payments/{order}       refund: 200, also where there is nothing to refund
+    GET /admin/users, /admin/audit for administrators: who there is, and who did what
+    POST /admin/users/{id}/disable, /admin/users/{id}/enable
+    PUT /admin/users/{id}/role     {"role": "viewer" | "editor" | "admin"}
 
-Needs DATABASE_URL, DATABASE_PASSWORD_FILE, REDIS_URL, REDIS_PASSWORD_FILE.
+What is audited is refused with 503 while the audit log cannot be written.
+
+Needs DATABASE_URL, DATABASE_PASSWORD_FILE, REDIS_URL, REDIS_PASSWORD_FILE, PLATFORM_ADMIN_FILE.
 """
 
-import re
+import asyncio
 
-import asyncpg
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from platform_services.passwords import hash_password, verify_password
+from platform_services import accounts, admin_api, users
+from platform_services.accounts import Accounts
+from platform_services.admin_api import Admin
 from platform_services.payments import Payments
 from platform_services.sessions import Sessions
-from telemetry import Telemetry, web
+from platform_services.throttle import Throttle
+from platform_services.users import Users
+from telemetry import Telemetry, get_logger
 from telemetry.postgres import Postgres
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
-    email text PRIMARY KEY,
-    password_hash text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
-);
+SCHEMA = (
+    users.SCHEMA
+    + """
 CREATE TABLE IF NOT EXISTS payments (
     order_id text PRIMARY KEY,
     amount numeric(12, 2) NOT NULL,
@@ -37,95 +39,53 @@ CREATE TABLE IF NOT EXISTS payments (
     created_at timestamptz NOT NULL DEFAULT now()
 )
 """
-MIN_PASSWORD = 10
-_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+)
+EXPIRE_EVERY_SECONDS = 3600.0
+USER_ACTIONS = ("register", "login", "logout", "payment", "refund", *admin_api.ACTIONS)
+log = get_logger("platform_services")
 
 
-class Users:
-    """Registration and sessions."""
-
-    def __init__(self, telemetry: Telemetry, database: Postgres, sessions: Sessions) -> None:
-        self._database = database
-        self._sessions = sessions
-        self._attempts = telemetry.metrics.counter(
-            "auth_attempts_total", "Attempts to authenticate.", ["method", "outcome"]
-        )
-        self.actions = telemetry.metrics.counter("user_actions_total", "What users did.", ["action"])
-        for method in ("password", "token"):
-            for outcome in ("success", "failure"):
-                self._attempts.labels(method, outcome)
-
-    async def register(self, request: Request) -> Response:
-        """Create a user."""
-        email, password = await _credentials(request)
-        if len(password) < MIN_PASSWORD:
-            raise HTTPException(400, f"password must have at least {MIN_PASSWORD} characters")
-        try:
-            await self._database.fetch(
-                "insert_user",
-                "INSERT INTO users (email, password_hash) VALUES ($1, $2)",
-                email,
-                await hash_password(password),
-            )
-        except asyncpg.UniqueViolationError:
-            raise HTTPException(409, "the user exists") from None
-        self.actions.labels("register").inc()
-        return JSONResponse({"email": email}, 201)
-
-    async def log_in(self, request: Request) -> Response:
-        """Start a session."""
-        email, password = await _credentials(request)
-        row = await self._database.fetchrow("find_user", "SELECT password_hash FROM users WHERE email = $1", email)
-        # An unknown user costs a hash too, or the time of the answer would tell who has an account.
-        known = await verify_password(password, row["password_hash"]) if row else not await hash_password(password)
-        self._attempts.labels("password", "success" if known else "failure").inc()
-        if not known:
-            raise HTTPException(401, "e-mail or password is wrong")
-        self.actions.labels("login").inc()
-        return JSONResponse({"token": await self._sessions.start(email)}, 201)
-
-    async def who(self, request: Request) -> Response:
-        """The user of the session."""
-        user = await self._sessions.find(_token(request))
-        self._attempts.labels("token", "success" if user else "failure").inc()
-        if user is None:
-            raise HTTPException(401, "no such session")
-        return JSONResponse({"email": user})
-
-    async def log_out(self, request: Request) -> Response:
-        """End the session."""
-        await self._sessions.end(_token(request))
-        self.actions.labels("logout").inc()
-        return Response(status_code=204)
-
-
-async def _credentials(request: Request) -> tuple[str, str]:
-    body = await web.read_json(request)
-    email = web.text(body, "email", 255).lower()
-    if not _EMAIL.fullmatch(email):
-        raise HTTPException(400, "email is not an e-mail address")
-    return email, web.text(body, "password", 200)
-
-
-def _token(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise HTTPException(401, "Authorization: Bearer <token> is required")
-    return token
+async def _expire(database: Postgres) -> None:
+    """Delete audit events that are older than their retention, which the owner of the database has set."""
+    await database.ready()
+    while True:
+        rows = await database.fetch("expire_audit", "SELECT audit.expire() AS gone")
+        if rows[0]["gone"]:
+            log.info("audit events past their retention are deleted", count=rows[0]["gone"])
+        await asyncio.sleep(EXPIRE_EVERY_SECONDS)
 
 
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of platform-services."""
-    database = telemetry.postgres(SCHEMA)
-    users = Users(telemetry, database, Sessions(telemetry, telemetry.redis()))
-    payments = Payments(database, users.actions)
+    database, store = telemetry.postgres(SCHEMA), telemetry.redis()
+    audit = telemetry.audit(database, *accounts.ACTIONS, *admin_api.ACTIONS)
+    actions = telemetry.metrics.counter("user_actions_total", "What users did.", ["action"])
+    for action in USER_ACTIONS:
+        actions.labels(action)
+    found, sessions = Users(database), Sessions(telemetry, store)
+    visitors = Accounts(telemetry, found, sessions, Throttle(store), audit, actions)
+    admin = Admin(database, visitors, found, sessions, audit, actions)
+    payments = Payments(database, actions)
+    password = telemetry.settings.secret("PLATFORM_ADMIN_FILE")
+
+    async def ensure_admin() -> None:
+        await database.ready()
+        await visitors.ensure_admin(password)
+
+    telemetry.background(ensure_admin)
+    telemetry.background(lambda: _expire(database))
     return telemetry.app(
         [
-            Route("/users", users.register, methods=["POST"]),
-            Route("/session", users.log_in, methods=["POST"]),
-            Route("/session", users.who, methods=["GET"]),
-            Route("/session", users.log_out, methods=["DELETE"]),
+            Route("/users", visitors.register, methods=["POST"]),
+            Route("/session", visitors.log_in, methods=["POST"]),
+            Route("/session", visitors.who, methods=["GET"]),
+            Route("/session", visitors.log_out, methods=["DELETE"]),
             Route("/payments", payments.pay, methods=["POST"]),
             Route("/payments/{order}", payments.refund, methods=["DELETE"]),
+            Route("/admin/users", admin.list_users, methods=["GET"]),
+            Route("/admin/users/{user}/disable", admin.disable, methods=["POST"]),
+            Route("/admin/users/{user}/enable", admin.enable, methods=["POST"]),
+            Route("/admin/users/{user}/role", admin.set_role, methods=["PUT"]),
+            Route("/admin/audit", admin.list_events, methods=["GET"]),
         ]
     )

@@ -24,6 +24,7 @@ def test_a_service_registers_every_metric_of_its_contract(
         "OTEL_SERVICE_NAME": service,
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "DATABASE_URL": "postgresql://lookout@127.0.0.1:1/lookout",
+        "PLATFORM_ADMIN_FILE": str(tmp_path / "secret"),
         "WEBHOOK_SECRET_FILE": str(tmp_path / "secret"),
     }
     telemetry = make_telemetry(**environ)
