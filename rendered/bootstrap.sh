@@ -32,6 +32,7 @@ derived redis_users "user default on >$(cat secrets/redis_password) ~* &* +@all"
 derived redis_exporter "{\"redis://redis:6379\": \"$(cat secrets/redis_password)\"}"
 random webhook_secret
 random platform_admin
+random postgres_monitor
 random postgres_app_mcp_server
 random postgres_app_platform_services
 

@@ -114,7 +114,9 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         targets=lambda: _targets(stack),
         secrets_of=lambda service: secrets.of_service(stack, service),
         database_roles=[secrets.role_of(service) for service in stack.on_postgres],
-        role_secrets=[secrets.of_role(secrets.role_of(service)) for service in stack.on_postgres],
+        role_secrets=[
+            name for name in secrets.generated(stack) if name.startswith("postgres_") and name != "postgres_password"
+        ],
         receiver_secrets=[secret.name for secret in stack.secret_files],
         generated_secrets={name: secrets.shell_value(stack, name) for name in secrets.generated(stack)},
         secret_files={name: {"file": f"./secrets/{name}"} for name in secrets.all_of(stack)},

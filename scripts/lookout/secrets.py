@@ -14,6 +14,7 @@ _VALUES: Final = {
     "redis_exporter": '{\\"redis://redis:{redis_port}\\": \\"$(cat secrets/redis_password)\\"}',
     "webhook_secret": "",
     "platform_admin": "",
+    "postgres_monitor": "",
 }
 """Name of a secret → its value in shell where it follows from those before it; empty where it is random."""
 
@@ -33,6 +34,7 @@ def generated(stack: Stack) -> list[str]:
         "redis_users": "redis" in stack.running,
         "redis_exporter": "redis-exporter" in stack.running,
         "webhook_secret": any(service.name == "api-gateway" for service in stack.bundled),
+        "postgres_monitor": "postgres-exporter" in stack.running,
         "platform_admin": any(service.name == "platform-services" for service in stack.bundled),
     }
     return [*(name for name in _VALUES if needs[name]), *(of_role(role_of(service)) for service in stack.on_postgres)]

@@ -1,8 +1,9 @@
 """Runs once at each start of the stack; repeatable, so a database of an older version gets what it lacks.
 
-Needs DATABASE_URL (of the owner), DATABASE_PASSWORD_FILE, DATABASE_ROLES (names of roles; beside the password file
-stands ``postgres_<role>`` with the password of each), AUDIT_READERS (those among them that may read the audit log),
-AUDIT_RETENTION (an interval, such as ``8760h``). Ends with 1 where the database cannot be set up, and says why.
+Needs DATABASE_URL (of the owner), DATABASE_PASSWORD_FILE, DATABASE_ROLES (names of roles), AUDIT_READERS (those among
+them that may read the audit log), AUDIT_RETENTION (hours, such as ``8760h``). Beside the password file stands
+``postgres_<role>`` with the password of each role, and ``postgres_monitor`` where an exporter watches. Ends with 1
+where the database cannot be set up, and says why.
 """
 
 import asyncio

@@ -14,6 +14,8 @@ from telemetry.settings import required
 
 READY_WITHIN_SECONDS = 60.0
 RETRY_SECONDS = 0.5
+MONITOR = "monitor"
+"""The role of the exporter: it sees statistics, and no rows."""
 MOVED = {
     "users": "app_platform_services",
     "payments": "app_platform_services",
@@ -31,9 +33,13 @@ async def run() -> None:
     secret = Path(required(os.environ, "DATABASE_PASSWORD_FILE"))
     roles = os.environ.get("DATABASE_ROLES", "").split()
     passwords = {role: (secret.parent / f"postgres_{role}").read_text("ascii").strip() for role in roles}
+    monitor = secret.parent / f"postgres_{MONITOR}"
     connection = await _connected(required(os.environ, "DATABASE_URL"), secret.read_text("ascii").strip())
     try:
         await set_up(connection, passwords, os.environ.get("AUDIT_READERS", "").split(), _retention())
+        if monitor.exists():
+            await _login(connection, MONITOR, monitor.read_text("ascii").strip())
+            await connection.execute(f'GRANT pg_monitor TO "{MONITOR}"')
     finally:
         await connection.close()
 
@@ -45,7 +51,9 @@ async def set_up(connection: Any, passwords: dict[str, str], readers: list[str],
         await connection.execute(audit.SCHEMA)
         await connection.execute(audit.expiry(retention))
         for role, password in passwords.items():
-            await _make(connection, role, password)
+            await _login(connection, role, password)
+            # A schema named like its role is where the role's tables are made and looked for (search_path "$user").
+            await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{role}" AUTHORIZATION "{role}"')
             await connection.execute(audit.grants(role, read=role in readers))
             for table in (table for table, owner in MOVED.items() if owner == role):
                 await _move(connection, table, role)
@@ -57,15 +65,13 @@ async def set_up(connection: Any, passwords: dict[str, str], readers: list[str],
             await connection.execute(f'ALTER ROLE "{row["rolname"]}" NOLOGIN')
 
 
-async def _make(connection: Any, role: str, password: str) -> None:
+async def _login(connection: Any, role: str, password: str) -> None:
     if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
         await connection.execute(f'CREATE ROLE "{role}"')
     await connection.execute(
         f'ALTER ROLE "{role}" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS'
         f" PASSWORD '{verifier(password)}'"
     )
-    # A schema named like its role is where the role's tables are made and looked for (search_path "$user").
-    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{role}" AUTHORIZATION "{role}"')
 
 
 async def _move(connection: Any, table: str, role: str) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from telemetry.breaker import Breakers
     from telemetry.audit import Audit
+    from telemetry.breaker import Breakers
     from telemetry.cache import Cache
     from telemetry.postgres import Postgres
     from telemetry.redis_store import RedisStore
@@ -113,7 +113,7 @@ class Telemetry:
         self._resources.append(database)
         return database
 
-    def audit(self, database: "Postgres", *actions: str) -> "Audit":
+    def audit(self, database: Postgres, *actions: str) -> Audit:
         """The audit log in ``database``; ``actions`` are those that the service records."""
         from telemetry.audit import Audit
 

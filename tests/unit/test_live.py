@@ -122,3 +122,28 @@ def test_a_receiver_that_did_not_take_a_notification_is_told(stack: Stack, tmp_p
     verdict = live._given_up(played(stack, tmp_path, query=[{"metric": {"integration": "slack"}}]), {})
     assert verdict.missing == (("alertmanager", "gave up notifications by slack in the last 2 min"),)
     assert live._given_up(played(stack, tmp_path, query=[]), {}).ok
+
+
+@pytest.mark.parametrize(
+    ("state", "good"),
+    [
+        ({"Status": "exited", "ExitCode": 0}, True),
+        ({"Status": "exited", "ExitCode": 1}, False),
+        ({"Status": "restarting", "ExitCode": 1}, False),
+        ({"Status": "running", "ExitCode": 0}, False),
+        (None, False),
+    ],
+)
+def test_a_one_shot_counts_when_it_has_done_its_work(
+    stack: Stack, tmp_path: Path, state: dict[str, Any] | None, good: bool
+) -> None:
+    found: dict[str, Any] = {
+        name: {"State": {"Status": "running", "Health": {"Status": "healthy"}}} for name in stack.containers
+    }
+    found |= {name: {"State": {"Status": "exited", "ExitCode": 0}} for name in stack.one_shots}
+    found["postgres-setup"] = {"State": state}
+    if state is None:
+        del found["postgres-setup"]
+    verdict = live._containers(played(stack, tmp_path), found)
+    assert verdict.ok == good
+    assert [name for name, _ in verdict.missing] == ([] if good else ["postgres-setup"])
