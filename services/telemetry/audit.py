@@ -7,11 +7,12 @@ and read where it is granted, and nothing else. Time and role are set by Postgre
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from anyio import CancelScope
 from opentelemetry import trace
 
 from telemetry import ids, masking
@@ -153,9 +154,12 @@ class Audit:
         try:
             yield
         except BaseException as error:
-            await self.record(action, who=who, on=on, outcome="failure", **detail, error=type(error).__name__)
+            # Also where the caller went away: what was begun is recorded. It is answered with the error either way.
+            with CancelScope(shield=True), suppress(AuditUnavailable):
+                await self.record(action, who=who, on=on, outcome="failure", **detail, error=type(error).__name__)
             raise
-        await self.record(action, who=who, on=on, outcome="success", **detail)
+        with CancelScope(shield=True):
+            await self.record(action, who=who, on=on, outcome="success", **detail)
 
     def _stored(self, event: Event) -> None:
         self._events.labels(event.action, event.outcome).inc()

@@ -28,8 +28,8 @@ log = get_logger("telemetry.postgres")
 class Postgres:
     """A pool that connects in the background, so that the process serves before the database is there.
 
-    ``schema`` is run at the first connection and must be repeatable. Queries raise DependencyError where the
-    database is away, asyncpg.PostgresError where it refuses the query.
+    ``schema`` is run at the first connection, where there is one, and must be repeatable. Queries raise
+    DependencyError where the database is away, asyncpg.PostgresError where it refuses the query.
     """
 
     def __init__(
@@ -120,7 +120,8 @@ class Postgres:
                 pool = await asyncpg.create_pool(
                     self._dsn, min_size=1, max_size=POOL_SIZE, **self._options(QUERY_TIMEOUT_SECONDS)
                 )
-                await pool.execute(self._schema)
+                if self._schema:
+                    await pool.execute(self._schema)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("database is not ready", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
