@@ -15,14 +15,17 @@ import pytest
 import yaml
 
 from lookout import engine
+from lookout.model import load
 from lookout.project import Project
+from lookout.render import ROOT
+from lookout.secrets import role_of
 from lookout.verify.polling import NotYet, poll_until
 from tests.integration.journeys import kept_traceparent
 
 pytestmark = pytest.mark.integration
 
 PASSWORD = "correct horse battery"
-ROLES = ("app_platform_services", "app_mcp_server")
+ROLES = [role_of(service) for service in load([ROOT / "stack.yaml"]).on_postgres]
 
 
 def psql(stack: Project, user: str, secret: str, sql: str, database: str = "lookout") -> tuple[int, str, str]:
