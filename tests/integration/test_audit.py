@@ -433,3 +433,32 @@ def test_loki_keeps_the_audit_stream_as_long_as_the_model_says(stack: Project) -
     hours = round(stack.stack.retention.audit.seconds / 3600)
     assert stream["period"] in (stack.stack.retention.audit, f"{hours}h", f"{hours}h0m0s", f"{hours // 24}d", "1y")
     assert running["compactor"]["retention_enabled"] is True
+
+
+def samples(language: str) -> str:
+    """The queries of a language on the page of the audit log."""
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    return str(re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0])
+
+
+@pytest.mark.parametrize("query", samples("logql").splitlines())
+def test_loki_answers_the_sample_queries_of_the_page(stack: Project, query: str) -> None:
+    url = f"{stack.live.url('loki')}/loki/api/v1/query_range"
+    asked = query.replace('project="lookout"', f'project="{stack.stack.project}"')
+    answer = httpx.get(url, params={"query": asked, "limit": 5, "since": "1h"}, timeout=20)
+    assert answer.status_code == 200, answer.text
+    print(asked, "->", answer.text[:600])
+
+
+def test_postgresql_answers_the_sample_queries_of_the_page(stack: Project) -> None:
+    code, rows, errors = psql(stack, "app_platform_services", "postgres_app_platform_services", samples("sql"))
+    assert code == 0, errors
+    print(rows)
+
+
+def test_loki_takes_a_query_over_all_that_is_kept(stack: Project) -> None:
+    url = f"{stack.live.url('loki')}/loki/api/v1/query_range"
+    query, since = f'{{project="{stack.stack.project}", audit="true"}}', str(stack.stack.retention.audit.hours)
+    answer = httpx.get(url, params={"query": query, "limit": 1, "since": since}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"]["result"]
