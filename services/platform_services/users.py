@@ -48,10 +48,12 @@ class Users:
         self._database = database
 
     async def get(self, user: str) -> User | None:
-        """The user with an id."""
-        row = await self._database.fetchrow(
-            "get_user", f"SELECT {_COLUMNS} FROM users WHERE id = $1::uuid", uuid.UUID(user)
-        )
+        """The user with an id; None where there is none, also for what is no id (sessions of old held addresses)."""
+        try:
+            key = uuid.UUID(user)
+        except ValueError:
+            return None
+        row = await self._database.fetchrow("get_user", f"SELECT {_COLUMNS} FROM users WHERE id = $1", key)
         return None if row is None else User.of(row)
 
     async def find(self, email: str) -> tuple[User, str] | None:
