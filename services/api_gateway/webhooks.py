@@ -9,10 +9,11 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from telemetry import Telemetry, get_logger, web
+from telemetry import Telemetry, faults, get_logger, web
 
 MAX_BODY_BYTES = 1024 * 1024
 log = get_logger("api_gateway.webhooks")
+BAD_SIGNATURES = faults.hook("bad_signatures")
 Send = Callable[[str, str, str, bytes, dict[str, str]], Awaitable[httpx.Response]]
 
 
@@ -36,7 +37,8 @@ class GithubWebhook:
         """202 for a signed event, 401 for any other."""
         body = await web.read_body(request, MAX_BODY_BYTES)
         given = request.headers.get("x-hub-signature-256", "")
-        if not hmac.compare_digest(given.encode(), signature(self._secret, body).encode()):
+        right = hmac.compare_digest(given.encode(), signature(self._secret, body).encode())
+        if BAD_SIGNATURES.strikes() or not right:
             self._failures.labels("github").inc()
             log.warning("webhook signature is wrong", source="github", given=bool(given))
             return web.failure(401, "bad_signature", "X-Hub-Signature-256 is missing or wrong")

@@ -8,9 +8,10 @@ from opentelemetry.trace import SpanKind
 
 from automation_services.jobs import QUEUE, Job, Queue
 from automation_services.work import FILE_KINDS, KINDS, WORKFLOWS, WorkFailed, file_kind, process_file
-from telemetry import DependencyError, Telemetry, get_logger, ids, tracing
+from telemetry import DependencyError, Telemetry, faults, get_logger, ids, tracing
 
 log = get_logger("automation_services.worker")
+QUEUE_STALL = faults.hook("queue_stall")
 
 
 class Worker:
@@ -42,6 +43,7 @@ class Worker:
     async def run(self) -> None:
         """Work off the queue; a Redis that is away ends this, and the caller starts it again."""
         while True:
+            await QUEUE_STALL.wait()
             job = await self._queue.take()
             if job is not None:
                 headers = job.headers

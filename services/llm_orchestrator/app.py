@@ -16,11 +16,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from llm_orchestrator.catalogue import DEFAULT, MODELS, Model
-from telemetry import DependencyError, Telemetry, web
+from telemetry import DependencyError, Telemetry, faults, web
 from telemetry.cache import Cache
 
 CACHE_SECONDS = 30
 PROVIDER_TIMEOUT_SECONDS = 30.0
+TOKEN_BURN = faults.hook("token_burn")
 
 
 class Orchestrator:
@@ -95,7 +96,7 @@ class Orchestrator:
 
     def _bill(self, name: str, model: Model, completion: dict[str, Any]) -> dict[str, Any]:
         usage = completion["usage"]
-        sent, received = usage["prompt_tokens"], usage["completion_tokens"]
+        sent, received = (TOKEN_BURN.scaled(usage[part]) for part in ("prompt_tokens", "completion_tokens"))
         cost = model.cost(sent, received)
         self._tokens.labels(model.provider, name, "input").inc(sent)
         self._tokens.labels(model.provider, name, "output").inc(received)

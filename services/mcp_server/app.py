@@ -14,10 +14,11 @@ from starlette.types import ASGIApp
 
 from mcp_server.storage import SCHEMA, Storage
 from mcp_server.tools import Tool, tools
-from telemetry import DependencyError, Telemetry, web
+from telemetry import DependencyError, Telemetry, faults, web
 from telemetry.audit import Audit, caller
 
 CACHE_SECONDS = 20
+TOOL_FAILURE = faults.hook("tool_failure")
 
 
 class Server:
@@ -73,6 +74,7 @@ class Server:
         status = "error"
         try:
             async with self._audit.around("tool_call", who=caller(request.headers), on=f"tool:{name}"):
+                TOOL_FAILURE.fail()
                 result = await tool(arguments)
             status = "success"
         finally:

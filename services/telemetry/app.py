@@ -18,7 +18,7 @@ from telemetry.errors import SettingsError
 from telemetry.health import TIMEOUT_SECONDS, Health
 from telemetry.metrics import Metrics
 from telemetry.scrape import Measures
-from telemetry.settings import Settings
+from telemetry.settings import Settings, whole_number
 from telemetry.tracing import Tracing
 
 # What follows is imported where it is used: a process that does not need it saves its memory, and its installation.
@@ -52,6 +52,11 @@ class Telemetry:
         self._resources: list[AbstractAsyncContextManager[Any]] = []
         self._measures = Measures()
         self._measures.add(self.health.report)
+        self._faults = bool(settings.environ.get("FAULTS_PORT"))
+        if self._faults:
+            from telemetry.faults.listener import Listener
+
+            self._resources.append(Listener(whole_number(settings.environ, "FAULTS_PORT")))
         messages = self.metrics.counter("log_messages_total", "Log lines written, by level.", ["level"])
         logs.configure(settings.service, messages)
         build = self.metrics.gauge("build_info", "Always 1; what runs is in the labels.", ["version", "revision"])
@@ -140,6 +145,10 @@ class Telemetry:
 
         from telemetry import web
 
+        if self._faults:
+            from telemetry.faults.routes import around
+
+            routes = around(routes)
         return self.instrument(Starlette(routes=list(routes), exception_handlers=web.EXCEPTION_HANDLERS))
 
     async def measure(self) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
+from telemetry import faults
 from telemetry.errors import CircuitOpen, DependencyError
 from telemetry.metrics import Metrics
 
@@ -32,6 +33,7 @@ class Breakers:
     def declare(self, dependency: str) -> None:
         """Show ``dependency`` as closed from the start."""
         self._state.labels(dependency).set(STATES["closed"])
+        faults.declare(dependency)
 
     @asynccontextmanager
     async def guard(self, dependency: str) -> AsyncIterator[None]:
@@ -39,6 +41,7 @@ class Breakers:
         breaker = await self._factory.get_breaker(dependency)
         try:
             async with breaker:
+                faults.reach(dependency)
                 yield
         except OpenedState as error:
             # The library raises one exception object again and again; its traceback would grow with each.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from telemetry import masking
+from telemetry import faults, masking
 from telemetry.logs import get_logger
 from telemetry.metrics import Metrics
 
@@ -79,6 +79,7 @@ class Check:
         return self._last
 
     async def _reach(self) -> object:
+        faults.reach(self.name)
         return await self._probe()
 
     def _error(self, probing: "asyncio.Task[object]") -> str | None:
