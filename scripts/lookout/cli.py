@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from . import checks, engine, images, machine, project, schema
+from . import checks, engine, faults, images, machine, project, schema
 from .errors import LookoutError, Unsatisfied
 from .model import load
 from .render import ROOT, render
@@ -69,6 +69,18 @@ def _parser() -> argparse.ArgumentParser:
     command("clean", _clean, "stop the stack, delete its data and secrets")
     logs = command("logs", _logs, "follow the logs of containers")
     logs.add_argument("containers", nargs="*")
+    fault = command("fault", _fault, "make a service fail for a time, where the model allows it (docs/faults.md)")
+    fault.add_argument("service")
+    fault.add_argument("kind", help="what `lookout faults SERVICE` lists, such as errors, delay or crash")
+    fault.add_argument("--seconds", type=float, default=60, help="how long (default: 60)")
+    fault.add_argument("--share", type=float, help="share of requests, or of a core, from 0.01 to 1")
+    fault.add_argument("--delay", type=float, help="seconds that a request waits")
+    fault.add_argument("--dependency", help="which dependency is kept away")
+    fault.add_argument("--mebibytes", type=float, help="how much memory is held")
+    fault.add_argument("--factor", type=float, help="how many times the tokens are billed")
+    listed = command("faults", _faults, "list the faults at work, or end them")
+    listed.add_argument("services", nargs="*", metavar="service")
+    listed.add_argument("--clear", action="store_true", help="end them")
     return parser
 
 
@@ -197,3 +209,39 @@ def _logs(options: argparse.Namespace) -> int:
     engine.require()
     running = project.opened(options.project)
     return engine.follow(running.compose, options.containers)
+
+
+def _fault(options: argparse.Namespace) -> int:
+    engine.require()
+    names = ("seconds", "share", "delay", "dependency", "mebibytes", "factor")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    begun = faults.start(project.opened(options.project), options.service, options.kind, given)
+    _say(f"{options.service}: {_in_words(begun)}; `lookout faults --clear` ends it")
+    return 0
+
+
+def _faults(options: argparse.Namespace) -> int:
+    engine.require()
+    running = project.opened(options.project)
+    silent: list[str] = []
+    for service in options.services or faults.services(running):
+        try:
+            if options.clear:
+                _say(f"{service:<20} {faults.clear(running, service)} ended")
+                continue
+            found = faults.listed(running, service)
+        except Unsatisfied as reason:  # one that crashed must not hide what is at work in the others
+            silent.append(str(reason))
+            continue
+        _say(f"{service:<20} {'; '.join(map(_in_words, found['active'])) or 'none'}")
+        if options.services:
+            _say(f"{'':<20} can have: {', '.join(found['kinds'])}")
+    if silent:
+        raise Unsatisfied("\n".join(silent))
+    return 0
+
+
+def _in_words(fault: Mapping[str, object]) -> str:
+    """A fault as the service says of it."""
+    parameters = [f"{name} {value}" for name, value in fault.items() if name not in ("kind", "seconds", "left")]
+    return ", ".join([str(fault["kind"]), *parameters, f"{fault['left']:g} s left"])

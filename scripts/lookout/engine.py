@@ -102,6 +102,11 @@ def tool(
     )  # fmt: skip
 
 
+def inside(container: str, *command: str, stdin: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a running container, by its id or name, and gives it ``stdin``."""
+    return run("exec", "--interactive", container, *command, stdin=stdin, check=False, timeout=30)
+
+
 def tail(container: str, lines: int = 8) -> str:
     """The last log lines of a container, by its id or name."""
     done = run("logs", "--tail", str(lines), container, check=False)

@@ -189,6 +189,8 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
         "OTEL_TRACES_SAMPLER_ARG": f"{keep.rest.ratio:g}",
         "TRACE_KEEP_SLOWER_THAN_SECONDS": f"{keep.slower_than.seconds:g}",
     }
+    if stack.faults_port:
+        environment["FAULTS_PORT"] = str(stack.faults_port)
     if "webhook_secret" in secrets.of_service(stack, service):
         environment["WEBHOOK_SECRET_FILE"] = "/run/secrets/webhook_secret"
     if "platform_admin" in secrets.of_service(stack, service):

@@ -30,10 +30,12 @@ LAYERS: dict[str, set[str]] = {
     "machine": {"engine", "errors", "packages", "render", "verify"},
     "checks": {"engine", "images", "model", "render", "schema", "write"},
     "project": {"engine", "errors", "images", "model", "render", "verify", "write"},
+    "faults": {"engine", "errors", "project"},
     "cli": {
         "checks",
         "engine",
         "errors",
+        "faults",
         "images",
         "machine",
         "model",

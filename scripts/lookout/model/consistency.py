@@ -27,6 +27,7 @@ def broken(stack: Stack) -> list[Finding]:
         _share,
         _stores,
         _traffic,
+        _faults,
     )
     return [finding for rule in rules for finding in rule(stack)]
 
@@ -253,3 +254,13 @@ def _traffic(stack: Stack) -> Iterator[Finding]:
             "traffic.rate is more than 0, and the frontend, which the generator goes through, is not in the bundle",
             "set traffic.rate to 0",
         )
+
+
+def _faults(stack: Stack) -> Iterator[Finding]:
+    for index, service in enumerate(stack.services):
+        if service.port is not None and service.port == stack.faults_port:
+            yield (
+                ("services", index, "port"),
+                f"{service.name} listens on {service.port}, where a service takes faults",
+                "give it another port, or set faults to false",
+            )

@@ -49,6 +49,10 @@ METERED: tuple[ServerName, ...] = ("otel-collector", "jaeger", "cadvisor", "node
 """Servers whose own metrics the bundle cannot do without."""
 
 
+FAULTS_PORT = 7199
+"""The port of faults on demand, on the loopback interface of a service's container."""
+
+
 class Part(BaseModel):
     """A part of the model: unknown keys are errors, values never change."""
 
@@ -270,6 +274,7 @@ class Stack(Part):
     publish: Publish
     service_memory: Size
     traffic: Traffic = Traffic()
+    faults: bool = Field(False, strict=True, description="bundled services take faults on demand (docs/faults.md)")
     scrape: ScrapeClasses
     alerts: Alerts
     receivers: dict[Slug, Receiver]
@@ -293,6 +298,11 @@ class Stack(Part):
         if self.traffic.rate == 0:
             unused.add("traffic")
         return {name: server for name, server in self.servers.items() if name not in unused}
+
+    @property
+    def faults_port(self) -> int | None:
+        """Where a bundled service takes faults, inside its container; None when the model does not turn them on."""
+        return FAULTS_PORT if self.faults else None
 
     @property
     def hears_watchdog(self) -> bool:
