@@ -61,7 +61,7 @@ def prepared(said: list[str]) -> Iterator[Project]:
 
     machine.ensure(say)
     name = f"lookout-test-{os.getpid()}"
-    overlay = overlay_of(name, ROOT / "build" / "test")
+    overlay = overlay_of(name, ROOT / "build" / "test", faults=True)
     source = images.parse_source(os.environ.get("IMAGES", "auto"))
     ready = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, source, False, say)
     yield ready

@@ -1,0 +1,50 @@
+"""What the services say of themselves now: their /metrics, read without waiting for a scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from lookout.project import Project
+from lookout.verify.polling import NotYet
+
+Sample = tuple[str, Mapping[str, str], float]
+Snapshot = dict[str, list[Sample]]
+
+
+def snapshot(stack: Project) -> Snapshot:
+    """The samples of each bundled service. Raises NotYet where one does not answer."""
+    return {service.name: of_service(stack, service.name) for service in stack.stack.bundled}
+
+
+def of_service(stack: Project, service: str) -> list[Sample]:
+    """The samples of one service. Raises NotYet where it does not answer."""
+    url = f"{stack.live.url(service)}/metrics"
+    try:
+        text = httpx.get(url, timeout=10).raise_for_status().text
+    except httpx.HTTPError as error:
+        raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
+    families = text_string_to_metric_families(text)
+    return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
+
+
+def total(samples: list[Sample], metric: str, **labels: str) -> float:
+    """The sum of the samples of a metric that have these labels; 0 where there is none."""
+    return sum(value for name, has, value in samples if name == metric and labels.items() <= has.items())
+
+
+def healthy(stack: Project) -> None:
+    """Raises NotYet unless every bundled service is healthy and all circuits are closed."""
+    for service in stack.stack.bundled:
+        url = f"{stack.live.url(service.name)}/health"
+        try:
+            answer = httpx.get(url, timeout=10)
+        except httpx.HTTPError as error:
+            raise NotYet(f"{url}: {type(error).__name__}: {error}") from error
+        if answer.status_code != 200:
+            raise NotYet(f"{url}: {answer.text[:300]}")
+    for service_name, samples in snapshot(stack).items():
+        if total(samples, "circuit_breaker_state"):
+            raise NotYet(f"{service_name} has a circuit that is not closed")
