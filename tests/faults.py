@@ -17,15 +17,17 @@ for name in os.listdir("/proc"):
             parent = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if parent == "1":
+        if parent == "1" or sys.argv[2] == "everything":
             print(repr(time.time()), flush=True)
             os.kill(int(name), int(sys.argv[1]))
 """
 
 
-def send(stack: Project, container: str, number: signal.Signals) -> float:
-    """Sends a signal to the server of a container: the child of its init. Returns the Unix time just before.
+def send(stack: Project, container: str, number: signal.Signals, everything: bool = False) -> float:
+    """Sends a signal to the server of a container: the child of its init, or every process of it but that init.
 
+    A server that forks for each connection, as PostgreSQL does, hangs only as a whole. Returns the Unix time just
+    before the first.
     Raises AssertionError where the container shares the machine's processes, or has no server.
     """
     found = stack.compose.containers()[container]
@@ -33,7 +35,7 @@ def send(stack: Project, container: str, number: signal.Signals) -> float:
     done = engine.run(
         "run", "--rm", "--network", "none", "--pid", f"container:{found['Id']}", "--user", "0", "--cap-drop", "ALL",
         "--cap-add", "KILL", project.images_of(stack.folder)["services"].reference,
-        "python", "-c", _SEND, str(int(number)), check=False,
+        "python", "-c", _SEND, str(int(number)), "everything" if everything else "server", check=False,
     )  # fmt: skip
     # Where the signal ends the server, its namespace ends with it, and so does the sender: only the time counts.
     assert done.stdout.strip(), f"{container} has no server: {done.stderr}"
