@@ -1,10 +1,10 @@
 import asyncio
 from typing import Any
 
+from automation_services.worker import Worker
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from automation_services.jobs import Queue
-from automation_services.worker import Worker
 from telemetry import Telemetry, ids
 from tests.unit.services.helpers import LogLines, MakeTelemetry
 
