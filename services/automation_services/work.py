@@ -15,7 +15,15 @@ _HEADING = re.compile(r"<h1>(.*?)</h1>", re.IGNORECASE | re.DOTALL)
 
 
 class WorkFailed(Exception):
-    """The input cannot be worked on; the message says why."""
+    """The input cannot be worked on; the message says why, and ``details`` go into the result of the job."""
+
+    def __init__(self, reason: str, **details: Any) -> None:
+        super().__init__(reason)
+        self.details = details
+
+
+class WorkBroke(Exception):
+    """Something broke on this very input; another try may go well."""
 
 
 def file_kind(name: str) -> str:
