@@ -1,18 +1,28 @@
-"""What a job is, and where it is kept: a list in Redis is the queue, a hash is its state."""
+"""What a job is, and what a queue of jobs must do."""
 
-import json
-import time
-import uuid
-from dataclasses import asdict, dataclass
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from telemetry import ids, tracing
-from telemetry.redis_store import RedisStore
+KINDS = {
+    "file": "files",
+    "workflow": "workflows",
+    "fulfilment": "orders",
+    "upgrade": "upgrades",
+    "proof": "proofs",
+    "review": "reviews",
+    "digest": "digests",
+}
+"""Kinds of jobs, and the queue that each waits in."""
+SLOTS = {"files": 2, "workflows": 2, "orders": 2, "upgrades": 1, "proofs": 1, "reviews": 1, "digests": 1}
+"""How many jobs of a queue are done at the same time. Each queue has slots of its own, so that a hard proof does
+not hold up an order."""
+FINAL = frozenset({"succeeded", "failed", "cancelled", "dead"})
+ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
-QUEUE = "jobs"
-KEPT_SECONDS = 3600
-WAIT_SECONDS = 1
-_LIST = f"queue:{QUEUE}"
+
+class QueueFull(Exception):
+    """As many jobs wait as the queue takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +36,51 @@ class Job:
     queued_at: float
     headers: dict[str, str]
 
+    @property
+    def queue(self) -> str:
+        """The queue it waits in."""
+        return KINDS[self.kind]
 
-class Queue:
-    """First in, first out."""
 
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A job in the hand of a worker, for the ``count``-th time; ``entry`` is its place in the queue."""
 
-    async def put(self, kind: str, name: str, content: str) -> Job:
-        """Queue a job on behalf of the current request."""
-        job = Job(uuid.uuid4().hex, kind, name, content, time.time(), tracing.inject(ids.headers()))
-        await self.set_state(job.id, "queued")
-        await self._store.call("LPUSH", _LIST, json.dumps(asdict(job)))
-        return job
+    job: Job
+    entry: str
+    count: int
+    token: str
 
-    async def take(self) -> Job | None:
-        """The next job; None where none came within WAIT_SECONDS."""
-        found = await self._store.call_quietly("BRPOP", _LIST, WAIT_SECONDS)
-        return Job(**json.loads(found[1])) if found else None
 
-    async def depth(self) -> int:
+class Queue(Protocol):
+    """At least once: a job that ``put`` has accepted is delivered until ``finish`` has stored its end.
+
+    All raise DependencyError where the store of the queue is away.
+    """
+
+    async def put(self, job: Job) -> bool:
+        """Accept a job; False where one with its id was accepted before. Raises QueueFull."""
+
+    async def prepare(self, queue: str) -> None:
+        """At the start of a process: what its last life had in hand is to be delivered again, at once."""
+
+    async def take(self, queue: str) -> Delivery | None:
+        """The next job, or one that its worker has let go; None where there was none for a moment."""
+
+    async def finish(self, delivery: Delivery, state: str, result: Any) -> str:
+        """Store the end of a job, once and for all; the state that counts, or "duplicate" where it had ended."""
+
+    async def beat(self, deliveries: list[Delivery]) -> None:
+        """Say that these are still being worked on."""
+
+    async def hand_back(self, delivery: Delivery, at_once: bool = True) -> None:
+        """Give a job back unfinished, to be taken at once or after a pause; this delivery does not count."""
+
+    async def depth(self, queue: str) -> int:
         """Jobs that wait."""
-        return int(await self._store.call_quietly("LLEN", _LIST))
 
     async def state(self, job: str) -> dict[str, Any] | None:
-        """State and result of a job; None where it is unknown or older than KEPT_SECONDS."""
-        text = await self._store.call("GET", f"job:{job}")
-        return None if text is None else dict(json.loads(text))
+        """State and result of a job; None where it is unknown or forgotten."""
 
-    async def set_state(self, job: str, state: str, result: Any = None) -> None:
-        """Set the state: queued, succeeded, failed or cancelled."""
-        value = json.dumps({"id": job, "state": state, "result": result})
-        await self._store.call("SET", f"job:{job}", value, "EX", KEPT_SECONDS)
+    async def cancel(self, job: str) -> bool:
+        """Cancel a job or withdraw its result; False where it is unknown."""

@@ -1,9 +1,11 @@
 """The review pipeline: passes over a text, each a stage with its findings."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -55,9 +57,8 @@ class Reviews:
             "review_pipeline_duration_seconds", "Duration of the stages of a review.", ["stage"]
         )
 
-    async def review(self, request: Request) -> Response:
-        """Findings by stage."""
-        text = web.text(await web.read_json(request), "text", MAX_TEXT)
+    def review(self, text: str) -> dict[str, Any]:
+        """Findings by stage, and whether there are any."""
         findings = {}
         for stage, check in STAGES.items():
             start = time.perf_counter()
@@ -65,4 +66,9 @@ class Reviews:
             self._seconds.labels(stage).observe(time.perf_counter() - start)
         status = "findings" if any(findings.values()) else "clean"
         self._reviews.labels(status).inc()
-        return JSONResponse({"status": status, "findings": findings})
+        return {"status": status, "findings": findings}
+
+    async def at_once(self, request: Request) -> Response:
+        """The review of a text, in the answer."""
+        text = web.text(await web.read_json(request), "text", MAX_TEXT)
+        return JSONResponse(await asyncio.to_thread(self.review, text))

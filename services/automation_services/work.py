@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-KINDS = ("file", "workflow")
 FILE_KINDS = ("csv", "json", "text", "other")
 _SENTENCE = re.compile(r"[^.!?]+[.!?]?")
 _HEADING = re.compile(r"<h1>(.*?)</h1>", re.IGNORECASE | re.DOTALL)

@@ -1,12 +1,15 @@
 """A telemetry object for tests: real in everything but the exporter, which keeps spans in memory."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from telemetry import Settings, Telemetry
 from tests.unit.services.helpers import ENVIRONMENT, LogLines, MakeTelemetry
+from tests.unit.services.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -29,3 +32,12 @@ def make_telemetry(spans: InMemorySpanExporter) -> MakeTelemetry:
 def log_lines(capsys: pytest.CaptureFixture[str]) -> LogLines:
     """Reads the log lines written so far, each as an object; fails where a line is not JSON."""
     return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running Redis; the test is skipped where none is installed."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()

@@ -1,0 +1,216 @@
+"""The queue on Redis Streams, with one consumer group; every step that must not be halved is a script.
+
+    jobs:{queue}   stream: what waits or is in hand; an entry is deleted with the end of its job
+    job:{id}       hash: state, result; kept for KEPT_SECONDS after the end of the job
+    dead:{queue}   stream: the last DEAD_KEPT jobs that were given up
+    jobs:done      hash: how many jobs ended, by "kind state"; digests tell of it
+    digest:{channel}  what jobs:done was when the channel was last told
+
+What was accepted outlives Redis: it answers only after the append-only file is on disk (``appendfsync always``).
+"""
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from automation_services.jobs import Delivery, Job, QueueFull
+from telemetry.redis_store import RedisStore
+
+GROUP = "workers"
+DONE = "jobs:done"
+KEPT_SECONDS = 3600
+DEAD_KEPT = 1000
+MAX_WAITING = 1000
+"""Of one queue: with the longest content the queues then take 230 MB, less than Redis may."""
+BLOCK_MILLISECONDS = 1000
+LET_GO_SECONDS = 8.0
+"""A job whose worker has said nothing for so long is delivered to another."""
+
+_PUT = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 'full' end
+redis.call('HSET', KEYS[1], 'state', 'queued', 'kind', ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'job', ARGV[1])
+return 'accepted'
+"""
+# The oldest entry that was let go, with the number of its deliveries.
+_CLAIM = """
+local idle = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', 1)
+if #idle == 0 then return false end
+local found = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], idle[1][1])
+if #found == 0 then return false end
+return {found[1][1], found[1][2][2], idle[1][4] + 1}
+"""
+_PREPARE = """
+local mine = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, ARGV[2])
+for _, entry in ipairs(mine) do
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry[1], 'IDLE', 3600000, 'JUSTID')
+end
+return #mine
+"""
+# "by" is the delivery whose end was stored: asked again because the answer was lost, it gets the same answer.
+_FINISH = """
+local state, by = redis.call('HGET', KEYS[1], 'state'), redis.call('HGET', KEYS[1], 'by')
+redis.call('XACK', KEYS[2], ARGV[1], ARGV[2])
+redis.call('XDEL', KEYS[2], ARGV[2])
+if by == ARGV[5] then return state end
+if by then return 'duplicate' end
+local ended = ARGV[3]
+if state == 'cancelled' then ended = state end
+redis.call('HSET', KEYS[1], 'state', ended, 'by', ARGV[5])
+if ended ~= 'cancelled' then redis.call('HSET', KEYS[1], 'result', ARGV[4]) end
+redis.call('EXPIRE', KEYS[1], ARGV[6])
+redis.call('HINCRBY', KEYS[4], ARGV[7] .. ' ' .. ended, 1)
+if ended == 'dead' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[8], '*', 'job', ARGV[9], 'why', ARGV[4]) end
+return ended
+"""
+_CANCEL = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'cancelled')
+redis.call('HDEL', KEYS[1], 'result')
+return 1
+"""
+# In hand is what some worker has spoken for lately; what was let go waits again.
+_DEPTH = """
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1])[1]
+local idle = #redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[2], '-', '+', 1000)
+return redis.call('XLEN', KEYS[1]) - pending + idle
+"""
+
+
+class Streams:
+    """The queues of this service; ``consumer`` is the same in each life of a container."""
+
+    def __init__(
+        self,
+        store: RedisStore,
+        consumer: str | None = None,
+        let_go_seconds: float = LET_GO_SECONDS,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._store = store
+        self._consumer = consumer or socket.gethostname()
+        self._let_go = round(let_go_seconds * 1000)
+        self._max_waiting = max_waiting
+        self._claimed_at: dict[str, float] = {}
+        self._life = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    async def put(self, job: Job) -> bool:
+        """Accept a job; False where one with its id was accepted before. Raises QueueFull."""
+        keys = f"job:{job.id}", _stream(job.queue)
+        said = await self._script(_PUT, keys, json.dumps(asdict(job)), job.kind, self._max_waiting)
+        if said == "full":
+            raise QueueFull(f"{self._max_waiting} jobs wait in {job.queue}")
+        return bool(said == "accepted")
+
+    async def prepare(self, queue: str) -> None:
+        """Make the stream and its group, and let go of what the last life of this consumer had in hand."""
+        await self._make(queue)
+        await self._quiet_script(_PREPARE, [_stream(queue)], GROUP, self._consumer)
+
+    async def take(self, queue: str) -> Delivery | None:
+        """A job that was let go, else the next; None where none came within BLOCK_MILLISECONDS."""
+        try:
+            return await self._take(queue)
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            # Someone has deleted the stream.
+            await self._make(queue)
+            return None
+
+    async def _take(self, queue: str) -> Delivery | None:
+        now = time.monotonic()
+        if now - self._claimed_at.get(queue, 0.0) >= BLOCK_MILLISECONDS / 1000:
+            self._claimed_at[queue] = now
+            found = await self._quiet_script(_CLAIM, [_stream(queue)], GROUP, self._consumer, self._let_go)
+            if found:
+                # There may be more: the next look is not put off.
+                self._claimed_at.pop(queue)
+                return self._delivery(found[0], found[1], int(found[2]))
+        arguments = "GROUP", GROUP, self._consumer, "COUNT", 1, "BLOCK", BLOCK_MILLISECONDS, "STREAMS", _stream(queue)
+        streams = await self._store.call_quietly("XREADGROUP", *arguments, ">")
+        if not streams:
+            return None
+        (_, ((entry, fields),)), *_ = streams
+        return self._delivery(entry, fields["job"], 1)
+
+    async def finish(self, delivery: Delivery, state: str, result: Any) -> str:
+        """Store the end of a job; the state that counts, or "duplicate" where another delivery ended it."""
+        job = delivery.job
+        return str(
+            await self._script(
+                _FINISH,
+                (f"job:{job.id}", _stream(job.queue), f"dead:{job.queue}", DONE),
+                *(GROUP, delivery.entry, state, json.dumps(result), delivery.token, KEPT_SECONDS),
+                *(job.kind, DEAD_KEPT, json.dumps(asdict(job))),
+            )
+        )
+
+    async def beat(self, deliveries: list[Delivery]) -> None:
+        """Say that these are still being worked on."""
+        for delivery in deliveries:
+            await self._claim(delivery, "JUSTID")
+
+    async def hand_back(self, delivery: Delivery, at_once: bool = True) -> None:
+        """Give a job back unfinished; this delivery does not count. The pause is that of a job that was let go."""
+        idle = 3_600_000 if at_once else 0
+        await self._claim(delivery, "IDLE", idle, "RETRYCOUNT", delivery.count - 1, "JUSTID")
+
+    async def depth(self, queue: str) -> int:
+        """Jobs that wait."""
+        return int(await self._quiet_script(_DEPTH, [_stream(queue)], GROUP, self._let_go))
+
+    async def state(self, job: str) -> dict[str, Any] | None:
+        """State and result of a job; None where it is unknown, or ended more than KEPT_SECONDS ago."""
+        state, result = await self._store.call("HMGET", f"job:{job}", "state", "result")
+        if state is None:
+            return None
+        return {"id": job, "state": state, "result": None if result is None else json.loads(result)}
+
+    async def cancel(self, job: str) -> bool:
+        """Cancel a job, or withdraw its result; False where it is unknown."""
+        return bool(await self._script(_CANCEL, [f"job:{job}"]))
+
+    async def done(self) -> dict[str, int]:
+        """How many jobs ended since the beginning, by "kind state"."""
+        found = await self._store.call("HGETALL", DONE)
+        return {name: int(count) for name, count in found.items()}
+
+    async def told(self, channel: str) -> dict[str, int]:
+        """What ``done`` was when a channel was last told of it."""
+        return dict(json.loads(await self._store.call("GET", f"digest:{channel}") or "{}"))
+
+    async def tell(self, channel: str, done: dict[str, int]) -> None:
+        """Remember what a channel was told."""
+        await self._store.call("SET", f"digest:{channel}", json.dumps(done))
+
+    async def _make(self, queue: str) -> None:
+        try:
+            await self._store.call_quietly("XGROUP", "CREATE", _stream(queue), GROUP, "0", "MKSTREAM")
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def _claim(self, delivery: Delivery, *options: str | int) -> None:
+        stream = _stream(delivery.job.queue)
+        await self._store.call_quietly("XCLAIM", stream, GROUP, self._consumer, 0, delivery.entry, *options)
+
+    async def _script(self, script: str, keys: list[str] | tuple[str, ...], *arguments: str | int) -> Any:
+        return await self._store.call("EVAL", script, len(keys), *keys, *arguments)
+
+    async def _quiet_script(self, script: str, keys: list[str], *arguments: str | int) -> Any:
+        return await self._store.call_quietly("EVAL", script, len(keys), *keys, *arguments)
+
+    def _delivery(self, entry: str, job: str, count: int) -> Delivery:
+        return Delivery(Job(**json.loads(job)), entry, count, f"{self._life}-{uuid.uuid4().hex[:8]}")
+
+
+def _stream(queue: str) -> str:
+    return f"jobs:{queue}"

@@ -1,0 +1,231 @@
+"""The queue on a real Redis, which is killed now and then; skipped where no redis-server is installed."""
+
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from automation_services.controller import MAX_DELIVERIES, Controller
+from automation_services.jobs import KINDS, Delivery, Job, QueueFull
+from automation_services.streams import Streams
+from automation_services.work import WorkFailed
+from telemetry import DependencyError, Telemetry
+from tests.unit.services.helpers import MakeTelemetry
+from tests.unit.services.redis_server import RedisServer
+
+LET_GO = 0.1
+MOST = 300
+Scenario = Callable[[Callable[[str], Streams]], Awaitable[None]]
+
+
+def job(kind: str = "file", name: str = "a.txt") -> Job:
+    return Job(uuid.uuid4().hex, kind, name, "text", time.time(), {})
+
+
+@pytest.fixture
+def telemetry(redis_server: RedisServer, make_telemetry: MakeTelemetry) -> Telemetry:
+    return make_telemetry(REDIS_URL=redis_server.url)
+
+
+def on(telemetry: Telemetry, scenario: Scenario) -> None:
+    """Run a scenario with queues, each of a consumer that it names."""
+
+    async def run() -> None:
+        async with telemetry.redis() as store:
+            await scenario(lambda consumer: Streams(store, consumer, LET_GO, max_waiting=MOST))
+
+    asyncio.run(run())
+
+
+async def taken(queue: Streams, name: str = "files") -> Delivery:
+    found = await queue.take(name)
+    assert found is not None
+    return found
+
+
+def test_a_job_is_queued_taken_and_ended_once(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        await queue.prepare("files")
+        made = job()
+        assert await queue.put(made)
+        assert not await queue.put(made)
+        assert await queue.depth("files") == 1
+        delivery = await taken(queue)
+        assert (delivery.job, delivery.count) == (made, 1)
+        assert await queue.depth("files") == 0
+        assert await queue.finish(delivery, "succeeded", {"records": 1}) == "succeeded"
+        # The answer was lost and the worker asks again; another worker had it too.
+        assert await queue.finish(delivery, "succeeded", {"records": 1}) == "succeeded"
+        other = Delivery(made, delivery.entry, 2, "another")
+        assert await queue.finish(other, "failed", None) == "duplicate"
+        assert await queue.state(made.id) == {"id": made.id, "state": "succeeded", "result": {"records": 1}}
+        assert await queue.done() == {"file succeeded": 1}
+        assert await queue.state("unknown") is None
+
+    on(telemetry, scenario)
+
+
+def test_what_a_worker_had_in_hand_when_it_was_killed_is_delivered_again_at_its_start(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        await queue_of("one").prepare("files")
+        made = job()
+        await queue_of("one").put(made)
+        await taken(queue_of("one"))
+        reborn = queue_of("one")
+        await reborn.prepare("files")
+        again = await taken(reborn)
+        assert (again.job, again.count) == (made, 2)
+
+    on(telemetry, scenario)
+
+
+def test_another_worker_takes_what_is_spoken_for_no_more(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        one, two = queue_of("one"), queue_of("two")
+        await one.prepare("files")
+        await one.put(job())
+        delivery = await taken(one)
+        for _ in range(4):
+            await asyncio.sleep(LET_GO / 2)
+            await one.beat([delivery])
+        assert await two.take("files") is None
+        await asyncio.sleep(LET_GO)
+        assert (await taken(two)).job == delivery.job
+
+    on(telemetry, scenario)
+
+
+def test_a_job_that_is_handed_back_is_next_and_no_delivery_is_counted(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        one = queue_of("one")
+        await one.prepare("files")
+        first = job()
+        await one.put(first)
+        await one.put(job())
+        await one.hand_back(await taken(one))
+        assert await one.depth("files") == 2
+        again = await taken(queue_of("two"))
+        assert (again.job, again.count) == (first, 1)
+
+    on(telemetry, scenario)
+
+
+def test_a_cancelled_job_stays_cancelled_and_a_result_can_be_withdrawn(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        await queue.prepare("files")
+        waits, is_done = job(), job()
+        await queue.put(waits)
+        await queue.put(is_done)
+        assert await queue.cancel(waits.id)
+        assert await queue.finish(await taken(queue), "succeeded", 1) == "cancelled"
+        assert await queue.finish(await taken(queue), "succeeded", 1) == "succeeded"
+        assert await queue.cancel(is_done.id)
+        assert await queue.state(is_done.id) == {"id": is_done.id, "state": "cancelled", "result": None}
+        assert not await queue.cancel("unknown")
+
+    on(telemetry, scenario)
+
+
+def test_a_full_queue_refuses(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "MOST", 3)
+
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        await queue.prepare("files")
+        for _ in range(3):
+            await queue.put(job())
+        with pytest.raises(QueueFull):
+            await queue.put(job())
+
+    on(telemetry, scenario)
+
+
+def test_a_stream_that_was_deleted_is_made_again(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        assert await queue_of("one").take("files") is None
+        await queue_of("one").put(job())
+        assert await queue_of("one").take("files") is not None
+
+    on(telemetry, scenario)
+
+
+def test_a_job_that_kills_its_worker_each_time_ends_in_the_dead_letters(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        made = job()
+        await queue_of("one").prepare("files")
+        await queue_of("one").put(made)
+        for life in range(MAX_DELIVERIES):
+            queue = queue_of("one")
+            await queue.prepare("files")
+            assert (await taken(queue)).count == life + 1
+        controller = Controller(telemetry, queue_of("one"), {})
+        task = asyncio.create_task(controller.run())
+        assert (await controller.wait(made.id, 5) or {})["state"] == "dead"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    on(telemetry, scenario)
+    value = telemetry.metrics.registry.get_sample_value
+    assert value("worker_jobs_total", {"queue": "files", "status": "dead"}) == 1
+
+
+def test_no_accepted_job_is_lost_when_redis_is_killed_under_load(
+    telemetry: Telemetry, redis_server: RedisServer
+) -> None:
+    accepted: dict[str, bool] = {}
+
+    async def handler(one: Job) -> str:
+        if one.name == "bad":
+            raise WorkFailed("bad")
+        return one.id
+
+    async def submit(controller: Controller, number: int) -> None:
+        bad = number % 3 == 0
+        try:
+            made, _ = await controller.submit("file", "bad" if bad else "good", "x" * 100)
+        except DependencyError:
+            return
+        accepted[made] = bad
+
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        controller = Controller(telemetry, queue, dict.fromkeys(KINDS, handler))
+        task = asyncio.create_task(controller.run())
+        try:
+            for _ in range(2):
+                requests = asyncio.gather(*(submit(controller, number) for number in range(150)))
+                await asyncio.sleep(0.2)
+                redis_server.kill()
+                await asyncio.to_thread(redis_server.start)
+                await requests
+            for made, bad in accepted.items():
+                assert await until_ended(controller, made) == ("failed" if bad else "succeeded")
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    on(telemetry, scenario)
+    assert accepted
+    value = telemetry.metrics.registry.get_sample_value
+    counted = sum(
+        value("worker_jobs_total", {"queue": "files", "status": status}) or 0 for status in ("succeeded", "failed")
+    )
+    assert counted >= len(accepted)
+
+
+async def until_ended(controller: Controller, made: str) -> str:
+    for _ in range(30):
+        try:
+            state = await controller.wait(made, 1)
+        except DependencyError:
+            await asyncio.sleep(0.5)
+            continue
+        assert state is not None, f"{made} is lost"
+        if state["state"] != "queued":
+            return str(state["state"])
+    raise AssertionError(f"{made} has not ended")
