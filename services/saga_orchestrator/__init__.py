@@ -1,1 +1,1 @@
-"""Orders as sagas: steps in other services, undone in reverse where one fails."""
+"""Orders and refunds as sagas: steps in other services, undone in reverse where one fails."""

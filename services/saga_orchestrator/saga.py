@@ -1,98 +1,91 @@
-"""A saga: named steps, each with its compensation. Knows nothing of HTTP and orders."""
+"""A saga: named steps, each with its compensation, and what was done of them. Knows nothing of HTTP and orders."""
 
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from telemetry import DependencyError, Telemetry, get_logger, tracing
-
-OUTCOMES = ("completed", "compensated", "failed")
-log = get_logger("saga_orchestrator.saga")
+COMPLETED, COMPENSATED, FAILED = "completed", "compensated", "failed"
+OUTCOMES = (COMPLETED, COMPENSATED, FAILED)
 
 
 class StepFailed(Exception):
-    """A step or a compensation was refused; the message says why."""
+    """A step or a compensation was refused, so it was not done; the message says why."""
+
+
+class SagaTaken(Exception):
+    """Another orchestrator goes on with this saga: leave it alone."""
+
+
+@dataclass(slots=True)
+class Saga:
+    """One saga under way; all of it is stored after each step.
+
+    ``outputs`` holds what the steps that were done gave, by their names; ``undo`` the steps that are to be
+    compensated, in the order of their doing, once one has failed; ``left`` those whose compensation failed.
+    ``headers`` carry trace and ids of the request that began it; ``started_at`` is in Unix seconds.
+    """
+
+    id: str
+    kind: str
+    input: dict[str, Any]
+    headers: dict[str, str]
+    started_at: float
+    outputs: dict[str, Any] = field(default_factory=dict)
+    undo: list[str] | None = None
+    left: list[str] = field(default_factory=list)
+    failed_step: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """For the client."""
+        return {
+            "id": self.id,
+            "saga": self.kind,
+            "outcome": self.outcome or "under way",
+            "failed_step": self.failed_step,
+            "reason": self.reason,
+        }
+
+
+Act = Callable[[Saga, bool], Awaitable[Any]]
+Compensate = Callable[[Saga], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Both calls raise StepFailed or DependencyError; ``compensate`` runs only where ``act`` was done."""
+    """Both calls raise StepFailed where they were refused, DependencyError where that is not known.
+
+    ``act(saga, again)`` gives what ``compensate`` needs to know; ``again`` says that it may have been done before.
+    A step that fails without it being known whether it was done is compensated too, so ``compensate`` must cope
+    with what was never done. A step without ``compensate`` is the last one, and is tried until it is known.
+    """
 
     name: str
-    act: Callable[[], Awaitable[None]]
-    compensate: Callable[[], Awaitable[None]]
+    act: Act
+    compensate: Compensate | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a saga ended: completed, compensated, or failed where a compensation failed too."""
+class Store(Protocol):
+    """Where sagas are kept. All raise DependencyError where it is away; a saga in hand is one's own for a while."""
 
-    outcome: str
-    failed_step: str | None = None
-    reason: str | None = None
+    async def begin(self, saga: Saga) -> None:
+        """Keep a new saga, in hand."""
 
+    async def save(self, saga: Saga) -> None:
+        """Keep what was done, for as long as a saga with an outcome is kept. Raises SagaTaken."""
 
-class Sagas:
-    """Runs sagas and counts them."""
+    async def renew(self, sagas: list[str]) -> None:
+        """Keep these in hand."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._tracer = telemetry.tracing.tracer
-        metrics = telemetry.metrics
-        self._transactions = metrics.counter("saga_transactions_total", "Sagas by outcome.", ["saga", "outcome"])
-        self._seconds = metrics.histogram("saga_duration_seconds", "Duration of sagas.", ["saga"])
-        self._steps = metrics.counter("saga_step_total", "Steps by outcome.", ["saga", "step", "outcome"])
-        self._compensations = metrics.counter(
-            "saga_compensations_total", "Compensations by outcome.", ["saga", "step", "outcome"]
-        )
-        self._in_flight = metrics.gauge("saga_in_flight", "Sagas under way.")
+    async def release(self, saga: str) -> None:
+        """Let another go on."""
 
-    def declare(self, saga: str, steps: list[str]) -> None:
-        """Show all counters of ``saga`` at 0, so that the first failure is an increase."""
-        for outcome in OUTCOMES:
-            self._transactions.labels(saga, outcome)
-        for step in steps:
-            for outcome in ("success", "failure"):
-                self._steps.labels(saga, step, outcome)
-                self._compensations.labels(saga, step, outcome)
+    async def claim(self) -> Saga | None:
+        """Take one in hand that nobody has."""
 
-    async def run(self, saga: str, steps: list[Step]) -> Outcome:
-        """Run the steps in order; after a failure compensate those that were done, last first."""
-        start = time.perf_counter()
-        with self._in_flight.track_inprogress():
-            outcome = await self._run(saga, steps)
-        self._transactions.labels(saga, outcome.outcome).inc()
-        self._seconds.labels(saga).observe(time.perf_counter() - start)
-        return outcome
+    async def load(self, saga: str) -> Saga | None:
+        """A saga, None where it is unknown or forgotten."""
 
-    async def _run(self, saga: str, steps: list[Step]) -> Outcome:
-        done: list[Step] = []
-        for step in steps:
-            reason = await self._try(f"saga step {step.name}", step.act)
-            self._steps.labels(saga, step.name, "success" if reason is None else "failure").inc()
-            if reason is not None:
-                log.warning("saga step failed", saga=saga, step=step.name, reason=reason)
-                undone = await self._compensate(saga, done)
-                return Outcome("compensated" if undone else "failed", step.name, reason)
-            done.append(step)
-        return Outcome("completed")
-
-    async def _compensate(self, saga: str, done: list[Step]) -> bool:
-        """Compensate all, also after one that failed; whether every one was done."""
-        all_done = True
-        for step in reversed(done):
-            reason = await self._try(f"saga compensation {step.name}", step.compensate)
-            self._compensations.labels(saga, step.name, "success" if reason is None else "failure").inc()
-            if reason is not None:
-                log.error("saga compensation failed", saga=saga, step=step.name, reason=reason)
-                all_done = False
-        return all_done
-
-    async def _try(self, name: str, action: Callable[[], Awaitable[None]]) -> str | None:
-        """Reason of the failure; None where there was none."""
-        with self._tracer.start_as_current_span(name) as span:
-            try:
-                await action()
-            except (StepFailed, DependencyError) as error:
-                tracing.fail(span, "step_failed")
-                return str(error)
-        return None
+    async def open(self) -> int:
+        """How many sagas have no outcome yet."""

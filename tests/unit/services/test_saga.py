@@ -1,27 +1,105 @@
-import asyncio
-from collections.abc import Awaitable, Callable
+"""Sagas: what is done, undone, and gone on with after the end of their orchestrator."""
 
-from saga_orchestrator.saga import Outcome, Sagas, Step, StepFailed
-from telemetry import Telemetry, Unreachable
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from saga_orchestrator import engine as module
+from saga_orchestrator.engine import TRIES, Sagas
+from saga_orchestrator.saga import Saga, SagaTaken, Step, StepFailed, Store
+from saga_orchestrator.store import RedisSagas
+from telemetry import Telemetry, Unreachable, ids
 from tests.unit.services.helpers import MakeTelemetry
+from tests.unit.services.redis_server import RedisServer
 
 STEPS = ("record", "payment", "fulfilment")
+AWAY = Unreachable("platform-services", "refused")
 
 
-def saga(telemetry: Telemetry, failing: dict[str, Exception]) -> tuple[Outcome, list[str]]:
-    """Run a saga in which the named calls fail; its outcome and the calls in their order."""
-    calls: list[str] = []
+class MemoryStore:
+    """Keeps sagas as a store does; ``away`` fails that many calls."""
 
-    def call(name: str) -> Callable[[], Awaitable[None]]:
-        async def made() -> None:
-            calls.append(name)
-            if name in failing:
-                raise failing[name]
+    def __init__(self) -> None:
+        self.sagas: dict[str, Saga] = {}
+        self.free: list[str] = []
+        self.away = 0
 
-        return made
+    async def begin(self, saga: Saga) -> None:
+        self._keep(saga)
 
-    steps = [Step(name, call(name), call(f"undo {name}")) for name in STEPS]
-    return asyncio.run(Sagas(telemetry).run("order", steps)), calls
+    async def save(self, saga: Saga) -> None:
+        self._keep(saga)
+
+    async def renew(self, sagas: list[str]) -> None: ...
+
+    async def release(self, saga: str) -> None:
+        self.free.append(saga)
+
+    async def claim(self) -> Saga | None:
+        return copy.deepcopy(self.sagas[self.free.pop()]) if self.free else None
+
+    async def load(self, saga: str) -> Saga | None:
+        return self.sagas.get(saga)
+
+    async def open(self) -> int:
+        return sum(saga.outcome is None for saga in self.sagas.values())
+
+    def _keep(self, saga: Saga) -> None:
+        if self.away:
+            self.away -= 1
+            raise Unreachable("redis", "refused")
+        self.sagas[saga.id] = copy.deepcopy(saga)
+
+
+class Shop:
+    """Steps that fail or hang as told; a failure is used up unless it is for good."""
+
+    def __init__(self, failing: dict[str, Exception] | None = None, for_good: bool = True) -> None:
+        self.failing = failing or {}
+        self.for_good = for_good
+        self.hanging: set[str] = set()
+        self.calls: list[str] = []
+
+    def kinds(self, last_is_final: bool = False) -> dict[str, list[Step]]:
+        steps = [Step(name, self._act(name), self._undo(name)) for name in STEPS]
+        if last_is_final:
+            steps[-1] = Step(STEPS[-1], self._act(STEPS[-1]), None)
+        return {"order": steps}
+
+    def _act(self, name: str) -> Callable[[Saga, bool], Awaitable[str]]:
+        async def act(_saga: Saga, again: bool) -> str:
+            await self._call(f"again {name}" if again else name, name)
+            return f"id of {name}"
+
+        return act
+
+    def _undo(self, name: str) -> Callable[[Saga], Awaitable[None]]:
+        async def undo(_saga: Saga) -> None:
+            await self._call(f"undo {name}", f"undo {name}")
+
+        return undo
+
+    async def _call(self, call: str, name: str) -> None:
+        self.calls.append(call)
+        if name in self.hanging:
+            await asyncio.sleep(60)
+        if name in self.failing:
+            raise self.failing[name] if self.for_good else self.failing.pop(name)
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+
+
+def run(telemetry: Telemetry, shop: Shop, store: Store | None = None) -> Saga:
+    """Run one saga."""
+    return asyncio.run(Sagas(telemetry, store or MemoryStore(), shop.kinds()).run("order", {}))
 
 
 def count(telemetry: Telemetry, name: str, **labels: str) -> float | None:
@@ -29,37 +107,220 @@ def count(telemetry: Telemetry, name: str, **labels: str) -> float | None:
 
 
 def test_a_saga_without_failure_is_completed_and_compensates_nothing(make_telemetry: MakeTelemetry) -> None:
-    telemetry = make_telemetry()
-    outcome, calls = saga(telemetry, {})
-    assert outcome == Outcome("completed")
-    assert calls == list(STEPS)
+    telemetry, shop, store = make_telemetry(), Shop(), MemoryStore()
+    saga = run(telemetry, shop, store)
+    assert (saga.outcome, saga.failed_step) == ("completed", None)
+    assert shop.calls == list(STEPS)
+    assert store.sagas[saga.id] == saga
+    assert saga.outputs == {name: f"id of {name}" for name in STEPS}
     assert count(telemetry, "saga_transactions_total", outcome="completed") == 1
     assert count(telemetry, "saga_duration_seconds_count") == 1
+    asyncio.run(telemetry.measure())
     assert telemetry.metrics.registry.get_sample_value("saga_in_flight") == 0
 
 
-def test_a_failed_step_compensates_those_before_it_last_first(make_telemetry: MakeTelemetry) -> None:
-    telemetry = make_telemetry()
-    outcome, calls = saga(telemetry, {"fulfilment": StepFailed("unshippable")})
-    assert outcome == Outcome("compensated", "fulfilment", "unshippable")
-    assert calls == [*STEPS, "undo payment", "undo record"]
+def test_a_step_that_is_refused_compensates_those_before_it_last_first(make_telemetry: MakeTelemetry) -> None:
+    telemetry, shop = make_telemetry(), Shop({"fulfilment": StepFailed("unshippable")})
+    saga = run(telemetry, shop)
+    assert (saga.outcome, saga.failed_step, saga.reason) == ("compensated", "fulfilment", "unshippable")
+    assert shop.calls == [*STEPS, "undo payment", "undo record"]
     assert count(telemetry, "saga_step_total", step="fulfilment", outcome="failure") == 1
     assert count(telemetry, "saga_compensations_total", step="payment", outcome="success") == 1
     assert count(telemetry, "saga_compensations_total", step="record", outcome="success") == 1
     assert count(telemetry, "saga_transactions_total", outcome="compensated") == 1
 
 
-def test_a_failed_first_step_has_nothing_to_compensate(make_telemetry: MakeTelemetry) -> None:
-    outcome, calls = saga(make_telemetry(), {"record": Unreachable("airtable-gateway", "refused")})
-    assert outcome == Outcome("compensated", "record", "airtable-gateway: refused")
-    assert calls == ["record"]
+def test_a_step_that_may_have_been_done_is_compensated_too(make_telemetry: MakeTelemetry) -> None:
+    shop = Shop({"payment": AWAY})
+    saga = run(make_telemetry(), shop)
+    assert (saga.outcome, saga.reason) == ("compensated", "platform-services: refused")
+    assert shop.calls == ["record", "payment", "undo payment", "undo record"]
+
+
+def test_a_refused_first_step_has_nothing_to_compensate(make_telemetry: MakeTelemetry) -> None:
+    shop = Shop({"record": StepFailed("throttled")})
+    assert run(make_telemetry(), shop).outcome == "compensated"
+    assert shop.calls == ["record"]
+
+
+def test_a_compensation_is_tried_again(make_telemetry: MakeTelemetry) -> None:
+    telemetry = make_telemetry()
+    shop = Shop({"fulfilment": StepFailed("no"), "undo payment": StepFailed("throttled")}, for_good=False)
+    assert run(telemetry, shop).outcome == "compensated"
+    assert shop.calls == [*STEPS, "undo payment", "undo payment", "undo record"]
+    assert count(telemetry, "saga_compensations_total", step="payment", outcome="success") == 1
+    assert count(telemetry, "saga_compensations_total", step="payment", outcome="failure") == 0
 
 
 def test_a_failed_compensation_fails_the_saga_and_the_others_are_done(make_telemetry: MakeTelemetry) -> None:
     telemetry = make_telemetry()
-    failing: dict[str, Exception] = {"fulfilment": StepFailed("no"), "undo payment": StepFailed("no refund")}
-    outcome, calls = saga(telemetry, failing)
-    assert outcome.outcome == "failed"
-    assert calls == [*STEPS, "undo payment", "undo record"]
+    shop = Shop({"fulfilment": StepFailed("no"), "undo payment": StepFailed("no refund")})
+    saga = run(telemetry, shop)
+    assert (saga.outcome, saga.left) == ("failed", ["payment"])
+    assert shop.calls == [*STEPS, *["undo payment"] * TRIES, "undo record"]
     assert count(telemetry, "saga_compensations_total", step="payment", outcome="failure") == 1
     assert count(telemetry, "saga_transactions_total", outcome="failed") == 1
+
+
+def test_a_last_step_without_compensation_is_tried_again_and_leaves_the_saga_open(
+    make_telemetry: MakeTelemetry,
+) -> None:
+    telemetry, shop, store = make_telemetry(), Shop({"fulfilment": AWAY}), MemoryStore()
+    sagas = Sagas(telemetry, store, shop.kinds(last_is_final=True))
+    with pytest.raises(Unreachable):
+        asyncio.run(sagas.run("order", {}))
+    assert shop.calls == ["record", "payment", *["fulfilment"] * TRIES]
+    (saga,) = store.sagas.values()
+    assert (saga.outcome, saga.undo) == (None, None)
+    asyncio.run(telemetry.measure())
+    assert telemetry.metrics.registry.get_sample_value("saga_in_flight") == 1
+
+
+def test_a_store_that_is_away_for_a_moment_does_not_stop_a_saga(make_telemetry: MakeTelemetry) -> None:
+    store, shop = MemoryStore(), Shop()
+
+    async def go() -> Saga:
+        sagas = Sagas(make_telemetry(), store, shop.kinds())
+        shop.hanging.add("payment")
+        task = asyncio.create_task(sagas.run("order", {}))
+        await until(lambda: "payment" in shop.calls)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        shop.hanging.clear()
+        store.away = 3
+        return await ended(sagas, store)
+
+    assert asyncio.run(go()).outcome == "completed"
+    assert store.away == 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def ended(sagas: Sagas, store: Any) -> Saga:
+    """Look for sagas that were left until none is open; the last one."""
+    task = asyncio.create_task(sagas.resume())
+    try:
+        async with asyncio.timeout(10):
+            while await store.open():
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return list(store.sagas.values())[-1] if isinstance(store, MemoryStore) else Saga("", "", {}, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("hangs_at", "failing", "outcome", "calls"),
+    [
+        ("record", {}, "completed", ["record", "again record", "payment", "fulfilment"]),
+        ("payment", {}, "completed", ["record", "payment", "again payment", "fulfilment"]),
+        (
+            "payment",
+            {"payment": StepFailed("no")},
+            "compensated",
+            ["record", "payment", "again payment", "undo record"],
+        ),
+        (
+            "undo payment",
+            {"fulfilment": StepFailed("no")},
+            "compensated",
+            [*STEPS, "undo payment", "undo payment", "undo record"],
+        ),
+    ],
+)
+def test_a_saga_that_its_orchestrator_has_left_is_gone_on_with_in_its_trace(
+    make_telemetry: MakeTelemetry,
+    spans: InMemorySpanExporter,
+    hangs_at: str,
+    failing: dict[str, Exception],
+    outcome: str,
+    calls: list[str],
+) -> None:
+    telemetry, shop, store = make_telemetry(), Shop(failing), MemoryStore()
+    seen: list[ids.Ids | None] = []
+
+    async def go() -> Saga:
+        shop.hanging.add(hangs_at)
+        sagas = Sagas(telemetry, store, shop.kinds())
+        with (
+            ids.bound(ids.Ids("request-1", "journey-1")),
+            telemetry.tracing.tracer.start_as_current_span("POST /sagas"),
+        ):
+            task = asyncio.create_task(sagas.run("order", {}))
+        await until(lambda: hangs_at in shop.calls)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        shop.hanging.clear()
+        seen.append(ids.current())
+        return await ended(sagas, store)
+
+    saga = asyncio.run(go())
+    assert saga.outcome == outcome
+    assert shop.calls == calls
+    assert count(telemetry, "saga_resumed_total") == 1
+    assert count(telemetry, "saga_transactions_total", outcome=outcome) == 1
+    telemetry.tracing.provider.force_flush()
+    assert len({span.context.trace_id for span in spans.get_finished_spans()}) == 1
+
+
+def test_a_saga_in_redis_is_that_of_one_orchestrator_until_its_lease_ends(
+    make_telemetry: MakeTelemetry, redis_server: RedisServer
+) -> None:
+    telemetry = make_telemetry(REDIS_URL=redis_server.url)
+
+    async def go() -> None:
+        async with telemetry.redis() as redis:
+            one, two = RedisSagas(redis, 0.3), RedisSagas(redis, 0.3)
+            saga = Saga("a" * 32, "order", {"item": "book"}, {}, 1.0)
+            await one.begin(saga)
+            assert await two.claim() is None
+            for _ in range(4):
+                await asyncio.sleep(0.1)
+                await one.renew([saga.id])
+                assert await two.claim() is None
+            await asyncio.sleep(0.4)
+            saga.outputs["record"] = "rec1"
+            await one.save(saga)
+            assert await two.claim() is None
+            await one.release(saga.id)
+            assert await two.claim() == saga
+            with pytest.raises(SagaTaken):
+                await one.save(saga)
+            saga.outcome = "completed"
+            assert await two.open() == 1
+            await two.save(saga)
+            assert await two.open() == 0
+            assert await one.load(saga.id) == saga
+            assert await one.load("unknown") is None
+            assert await one.may_refund(saga.id, "first")
+            assert not await one.may_refund(saga.id, "second")
+            assert await two.may_refund(saga.id, "first")
+
+    asyncio.run(go())
+
+
+def test_a_saga_outlives_its_orchestrator_and_redis(make_telemetry: MakeTelemetry, redis_server: RedisServer) -> None:
+    telemetry = make_telemetry(REDIS_URL=redis_server.url)
+    shop = Shop()
+
+    async def go() -> None:
+        async with telemetry.redis() as redis:
+            shop.hanging.add("payment")
+            killed = Sagas(telemetry, RedisSagas(redis, 0.3), shop.kinds())
+            # Killed: it neither releases the saga nor renews its lease.
+            task = asyncio.create_task(killed.run("order", {"item": "book"}))
+            await until(lambda: "payment" in shop.calls)
+            redis_server.kill()
+            await asyncio.to_thread(redis_server.start)
+            shop.hanging.clear()
+            store = RedisSagas(redis, 0.3)
+            await ended(Sagas(make_telemetry(), store, shop.kinds()), store)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(go())
+    assert shop.calls == ["record", "payment", "again payment", "fulfilment"]
