@@ -77,8 +77,9 @@ class Gateway:
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the gateway."""
     gateway = Gateway(telemetry)
-    guard = Guard(telemetry, telemetry.redis(), int(telemetry.settings.number("RATE_LIMIT_PER_MINUTE", "1200")))
-    webhook = GithubWebhook(telemetry, telemetry.settings.secret("WEBHOOK_SECRET_FILE"), gateway.send)
+    store = telemetry.redis()
+    guard = Guard(telemetry, store, int(telemetry.settings.number("RATE_LIMIT_PER_MINUTE", "1200")))
+    webhook = GithubWebhook(telemetry, telemetry.settings.secret("WEBHOOK_SECRET_FILE"), store, gateway.send)
 
     def route(path: str, methods: list[str], upstream: str, target: str) -> Route:
         return Route(path, guard.around(gateway.to(upstream, target)), methods=methods)
@@ -90,7 +91,11 @@ def build(telemetry: Telemetry) -> ASGIApp:
         route("/api/records", ["GET", "POST"], "airtable-gateway", "/records"),
         route("/api/jobs", ["POST"], "automation-services", "/jobs"),
         route("/api/jobs/{job}", ["GET"], "automation-services", "/jobs/{job}"),
+        route("/api/upgrades", ["POST"], "automation-services", "/upgrades"),
+        route("/api/proofs", ["POST"], "automation-services", "/proofs"),
+        route("/api/digests", ["POST"], "automation-services", "/digests"),
         route("/api/orders", ["POST"], "saga-orchestrator", "/sagas"),
+        route("/api/refunds", ["POST"], "saga-orchestrator", "/refunds"),
         route("/api/orders/{order}", ["GET"], "saga-orchestrator", "/sagas/{order}"),
         route("/api/tools/{tool}", ["POST"], "mcp-server", "/tools/{tool}"),
         Route("/webhooks/github", guard.around(webhook.receive), methods=["POST"]),
