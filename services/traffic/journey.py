@@ -29,6 +29,16 @@ WORKFLOWS = (
     ("post_fetch", "<article><h1>Burn rates</h1></article><article><h1>Exemplars</h1></article>"),
     ("pdf_generation", "Weekly report\nAll is well."),
 )
+MANIFESTS = (
+    ("requirements.txt", "flask==2.3.3\nrequests>=2.28.2\n"),
+    ("package.json", '{\n  "dependencies": {\n    "react": "^18.2.0",\n    "axios": "1.6.8"\n  }\n}\n'),
+    ("go.mod", "module example.test/page\n\nrequire github.com/google/uuid v1.3.0\n"),
+)
+FORMULAS = (
+    "p | !p",
+    "(p -> q) & (q -> r) & (r -> s) & (s -> t) -> (p -> t)",
+    "(" + " & ".join(f"(p{n} -> p{n + 1})" for n in range(14)) + ") -> (p0 -> p14)",
+)
 log = get_logger("traffic")
 Count = Callable[[str, str], None]
 
@@ -53,6 +63,7 @@ class Journey:
     chance: random.Random
     account: Account
     count: Count
+    order: str = ""
 
     async def run(self) -> None:
         """One journey under one correlation id."""
@@ -66,6 +77,9 @@ class Journey:
             self._order,
             self._tool,
             self._session,
+            self._upgrade,
+            self._proof,
+            self._refund,
         ]
         self.chance.shuffle(calls)
         await self._ask("page", "GET", self.chance.choice(["/", "/chat", "/records", "/orders"]), {200})
@@ -131,7 +145,31 @@ class Journey:
             order["amount"] = 5000
         elif self._happens(0.02):
             order["item"] = "unshippable"
-        await self._ask("order", "POST", "/api/orders", expected, order)
+        answer = await self._ask("order", "POST", "/api/orders", expected, order)
+        if answer is not None and answer.status_code == 201:
+            self.order = answer.json()["id"]
+
+    async def _refund(self) -> None:
+        if not self.order or not self._happens(0.2):
+            return
+        # Sometimes the same order again: that is refused by the last step.
+        refund = {"order": self.order}
+        if not self._happens(0.1):
+            self.order = ""
+        await self._ask("refund", "POST", "/api/refunds", {201, 409}, refund)
+
+    async def _upgrade(self) -> None:
+        manifest, content = self.chance.choice(MANIFESTS)
+        if self._happens(0.05):
+            manifest, content = "package.json", "{"
+        body = {"manifest": manifest, "content": content, "across_majors": self._happens(0.3)}
+        await self._ask("upgrade", "POST", "/api/upgrades", {202}, body)
+
+    async def _proof(self) -> None:
+        claim = {"claim": "tautology", "formula": self.chance.choice(FORMULAS)}
+        if self._happens(0.05):
+            claim["formula"] = "p -> q"
+        await self._ask("proof", "POST", "/api/proofs", {202}, claim)
 
     async def _tool(self) -> None:
         tool = self.chance.choice(["word_count", "remember", "search", "review"])
