@@ -46,6 +46,7 @@ class Controller:
         self._in_hand: dict[str, tuple[float, Delivery]] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self._stopping = asyncio.Event()
+        self._away = False
 
     async def submit(self, kind: str, name: str, content: str, job: str | None = None) -> tuple[str, bool]:
         """Queue a job on behalf of the running request; its id, and whether it is new. Raises QueueFull."""
@@ -95,17 +96,18 @@ class Controller:
                     await self._queue.prepare(name)
                     break
                 except DependencyError as error:
-                    log.warning("queue is not reachable", queue=name, error=str(error))
+                    self._is_away(error)
                     await self._pause()
 
     async def _slot(self, name: str) -> None:
         while not self._stopping.is_set():
             try:
                 delivery = await self._queue.take(name)
+                self._is_back()
                 if delivery is not None:
                     await self._handle(delivery)
             except DependencyError as error:
-                log.warning("queue is not reachable", queue=name, error=str(error))
+                self._is_away(error)
                 await self._pause()
             except Exception as error:
                 log.error("queue cannot be read", queue=name, exc_info=error)
@@ -132,7 +134,7 @@ class Controller:
         if delivery.count > MAX_DELIVERIES:
             await self._end(delivery, running, "dead", f"given up after {MAX_DELIVERIES} deliveries")
             return
-        state = await self._persist("state of a job is not known yet", lambda: self._queue.state(job.id))
+        state = await self._persist(lambda: self._queue.state(job.id))
         if state is not None and state["state"] == "cancelled":
             await self._end(delivery, running, "cancelled")
             return
@@ -158,20 +160,18 @@ class Controller:
     ) -> None:
         if result is None and reason is not None:
             result = {"reason": reason}
-        counts = await self._persist(
-            "end of a job is not stored yet", lambda: self._queue.finish(delivery, state, result)
-        )
+        counts = await self._persist(lambda: self._queue.finish(delivery, state, result))
         running.end(counts, reason)
         if (waiting := self._ended.get(delivery.job.id)) is not None:
             waiting.set()
 
-    async def _persist(self, complaint: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _persist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the queue until it answers: what is in hand is worth waiting. At shutdown the drain ends this."""
         while True:
             try:
                 return await ask()
             except DependencyError as error:
-                log.warning(complaint, error=str(error))
+                self._is_away(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _give_back(self, delivery: Delivery, at_once: bool = True) -> None:
@@ -188,7 +188,18 @@ class Controller:
             try:
                 await self._queue.beat(old)
             except DependencyError as error:
-                log.warning("jobs in hand cannot be spoken for", jobs=len(old), error=str(error))
+                self._is_away(error)
+
+    def _is_away(self, error: DependencyError) -> None:
+        """One line for an outage, however many slots meet it."""
+        if not self._away:
+            self._away = True
+            log.warning("queue is not reachable", error=str(error))
+
+    def _is_back(self) -> None:
+        if self._away:
+            self._away = False
+            log.info("queue is reachable again")
 
     async def _pause(self, seconds: float = 1.0) -> bool:
         """Sleep, unless shutdown begins; whether it has begun."""

@@ -20,17 +20,19 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from automation_services.jobs import Delivery, Job, QueueFull
+from telemetry import get_logger
 from telemetry.redis_store import RedisStore
 
 GROUP = "workers"
 DONE = "jobs:done"
 KEPT_SECONDS = 3600
-DEAD_KEPT = 1000
+DEAD_KEPT = 100
 MAX_WAITING = 1000
 """Of one queue: with the longest content the queues then take 230 MB, less than Redis may."""
 BLOCK_MILLISECONDS = 1000
 LET_GO_SECONDS = 8.0
 """A job whose worker has said nothing for so long is delivered to another."""
+log = get_logger("automation_services.streams")
 
 _PUT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
@@ -69,6 +71,12 @@ redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('HINCRBY', KEYS[4], ARGV[7] .. ' ' .. ended, 1)
 if ended == 'dead' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[8], '*', 'job', ARGV[9], 'why', ARGV[4]) end
 return ended
+"""
+_DISCARD = """
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'job', ARGV[4], 'why', ARGV[5])
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+redis.call('XDEL', KEYS[1], ARGV[2])
+return 1
 """
 _CANCEL = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -133,13 +141,13 @@ class Streams:
             if found:
                 # There may be more: the next look is not put off.
                 self._claimed_at.pop(queue)
-                return self._delivery(found[0], found[1], int(found[2]))
+                return await self._delivery(queue, found[0], found[1], int(found[2]))
         arguments = "GROUP", GROUP, self._consumer, "COUNT", 1, "BLOCK", BLOCK_MILLISECONDS, "STREAMS", _stream(queue)
         streams = await self._store.call_quietly("XREADGROUP", *arguments, ">")
         if not streams:
             return None
         (_, ((entry, fields),)), *_ = streams
-        return self._delivery(entry, fields["job"], 1)
+        return await self._delivery(queue, entry, fields.get("job", ""), 1)
 
     async def finish(self, delivery: Delivery, state: str, result: Any) -> str:
         """Store the end of a job; the state that counts, or "duplicate" where another delivery ended it."""
@@ -208,8 +216,16 @@ class Streams:
     async def _quiet_script(self, script: str, keys: list[str], *arguments: str | int) -> Any:
         return await self._store.call_quietly("EVAL", script, len(keys), *keys, *arguments)
 
-    def _delivery(self, entry: str, job: str, count: int) -> Delivery:
-        return Delivery(Job(**json.loads(job)), entry, count, f"{self._life}-{uuid.uuid4().hex[:8]}")
+    async def _delivery(self, queue: str, entry: str, job: str, count: int) -> Delivery | None:
+        try:
+            found = Job(**json.loads(job))
+        except (ValueError, TypeError) as error:
+            # Of another version, or not ours: it would come again for ever.
+            log.error("entry of a queue is no job", queue=queue, entry=entry, error=str(error))
+            keys, why = [_stream(queue), f"dead:{queue}"], json.dumps(f"no job: {error}")
+            await self._quiet_script(_DISCARD, keys, GROUP, entry, DEAD_KEPT, job, why)
+            return None
+        return Delivery(found, entry, count, f"{self._life}-{uuid.uuid4().hex[:8]}")
 
 
 def _stream(queue: str) -> str:

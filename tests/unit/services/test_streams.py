@@ -154,6 +154,24 @@ def test_a_stream_that_was_deleted_is_made_again(telemetry: Telemetry) -> None:
     on(telemetry, scenario)
 
 
+def test_an_entry_that_is_no_job_is_put_aside_and_the_next_is_delivered(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue, made = queue_of("one"), job()
+        await queue.prepare("files")
+        for garbage in ("{", "[1]", '{"id": "of another version"}'):
+            await queue._store.call("XADD", "jobs:files", "*", "job", garbage)
+        await queue._store.call("XADD", "jobs:files", "*", "other", "field")
+        await queue.put(made)
+        found = [await queue.take("files") for _ in range(5)]
+        assert found[:4] == [None] * 4
+        assert found[4] is not None
+        assert found[4].job == made
+        assert await queue._store.call("XLEN", "dead:files") == 4
+        assert await queue.depth("files") == 0
+
+    on(telemetry, scenario)
+
+
 def test_a_job_that_kills_its_worker_each_time_ends_in_the_dead_letters(telemetry: Telemetry) -> None:
     async def scenario(queue_of: Callable[[str], Streams]) -> None:
         made = job()
