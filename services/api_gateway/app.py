@@ -5,7 +5,8 @@ answered 502 (the provider answers 500), model "throttled" 429; model "slow" tak
 amount over 1000 is declined (409, after compensation), one for the item "unshippable" by its last step.
 
 Beside what every service needs: REDIS_URL, REDIS_PASSWORD_FILE, WEBHOOK_SECRET_FILE, UPSTREAM_… of the six
-services behind it; RATE_LIMIT_PER_MINUTE (requests of one client, default 1200).
+services behind it. May be set: TRUSTED_PROXIES (hosts whose X-Forwarded-For is believed), RATE_LIMIT_ANONYMOUS,
+RATE_LIMIT_SESSION, RATE_LIMIT_LOGIN, RATE_LIMIT_WEBHOOK (requests of one client a minute; api_gateway.limits).
 """
 
 from collections.abc import Awaitable, Callable
@@ -78,7 +79,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the gateway."""
     gateway = Gateway(telemetry)
     store = telemetry.redis()
-    guard = Guard(telemetry, store, int(telemetry.settings.number("RATE_LIMIT_PER_MINUTE", "1200")))
+    guard = Guard(telemetry, store)
     webhook = GithubWebhook(telemetry, telemetry.settings.secret("WEBHOOK_SECRET_FILE"), store, gateway.send)
 
     def route(path: str, methods: list[str], upstream: str, target: str) -> Route:

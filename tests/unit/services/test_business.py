@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from api_gateway.guard import suspicion
 from api_gateway.webhooks import signature
 from automation_services.reviews import STAGES
 from automation_services.work import WORKFLOWS, WorkFailed, process_file
@@ -17,23 +16,6 @@ from platform_services import passwords
 from simulators.app import build as build_simulators
 from tests.unit.services.helpers import Browser, MakeTelemetry
 from traffic.pace import Pace
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "query", "reason"),
-    [
-        ("GET", "/api/records", "table=orders", None),
-        ("GET", "/api/records/a..b", "", None),
-        ("GET", "/api/../../etc/passwd", "", "path_traversal"),
-        ("GET", "/api/%2e%2e/etc", "", "path_traversal"),
-        ("GET", "/.env", "", "scanner"),
-        ("GET", "/api/records", "table=x' OR '1'='1", "injection"),
-        ("GET", "/api/records", "q=%253Cscript%253E", "injection"),
-        ("HACK", "/", "", "unknown_method"),
-    ],
-)
-def test_suspicious_requests_are_told_from_others(method: str, path: str, query: str, reason: str | None) -> None:
-    assert suspicion(method, path, query) == reason
 
 
 def test_a_webhook_signature_is_the_one_of_github() -> None:
