@@ -1,72 +1,44 @@
-"""Pages, the endpoint for browser reports, and the proxy to the gateway.
+"""Pages, the endpoint for what browsers report, and the way from the page to the gateway.
 
-Needs UPSTREAM_API_GATEWAY.
+Needs UPSTREAM_API_GATEWAY. May be set: TRUSTED_PROXIES (hosts whose X-Forwarded-For is believed).
 """
-
-from pathlib import Path
 
 import httpx
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from frontend import pages
 from frontend.events import Events
 from telemetry import Telemetry, web
+from telemetry.forwarded import Proxies
 
-PAGES = {"/": "home", "/chat": "chat", "/records": "records", "/orders": "orders"}
 # A little more than the gateway waits for its own upstreams.
 TIMEOUT_SECONDS = 40.0
-PASSED_ON = ("authorization", "content-type")
-PASSED_BACK = ("content-type", "retry-after")
-SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+PASSED_ON = ("authorization", "content-type", "user-agent")
+PASSED_BACK = ("content-type", "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 
 
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the frontend."""
     gateway = telemetry.client("api-gateway", TIMEOUT_SECONDS)
-    events = Events(telemetry)
-    views = telemetry.metrics.counter("frontend_page_views_total", "Pages served.", ["page"])
-    folder = Path(__file__).parent
-    html = (folder / "page.html").read_text(encoding="utf-8")
-    script = Response(
-        (folder / "page.js").read_bytes(),
-        headers=SECURITY_HEADERS,
-        media_type="text/javascript; charset=utf-8",
-    )
-
-    def page(name: str) -> Route:
-        path = next(path for path, known in PAGES.items() if known == name)
-        response = HTMLResponse(html.replace("PAGE_NAME", name), headers=SECURITY_HEADERS)
-
-        async def show(_request: Request) -> Response:
-            views.labels(name).inc()
-            return response
-
-        return Route(path, show, methods=["GET"])
-
-    async def show_script(_request: Request) -> Response:
-        return script
+    proxies = Proxies(telemetry.settings)
+    telemetry.background(proxies.keep_fresh)
+    events = Events(telemetry, proxies)
 
     async def proxy(request: Request) -> Response:
         body = await web.read_body(request)
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        headers["x-forwarded-for"] = request.client.host if request.client else "unknown"
+        headers["x-forwarded-for"] = proxies.client(request.scope)
         url = httpx.URL(path="/api/" + request.path_params["path"], query=request.url.query.encode())
         answer = await gateway.request(request.method, url, content=body, headers=headers)
-        if answer.status_code >= 500:
-            events.errors.labels("api").inc()
         back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
-        return Response(answer.content, answer.status_code, back)
+        return Response(answer.content, answer.status_code, back | {"cache-control": "no-store"})
 
     return telemetry.app(
         [
-            *(page(name) for name in PAGES.values()),
-            Route("/page.js", show_script, methods=["GET"]),
+            *pages.routes(),
             Route("/events", events.receive, methods=["POST"]),
             Route("/api/{path:path}", proxy, methods=["GET", "POST", "DELETE"]),
         ]

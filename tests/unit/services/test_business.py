@@ -1,17 +1,12 @@
 """What the services do beside telemetry, where it can be seen without Redis and PostgreSQL."""
 
 import asyncio
-from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.exceptions import HTTPException
 
 from api_gateway.webhooks import signature
 from automation_services.reviews import STAGES
 from automation_services.work import WORKFLOWS, WorkFailed, process_file
-from frontend.app import build as build_frontend
-from frontend.events import validate
 from platform_services import passwords
 from simulators.app import build as build_simulators
 from tests.unit.services.helpers import Browser, MakeTelemetry
@@ -23,55 +18,6 @@ def test_a_webhook_signature_is_the_one_of_github() -> None:
     assert signature("It's a Secret to Everybody", b"Hello, World!") == (
         "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     )
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        None,
-        {"type": "click"},
-        {"type": "error", "kind": "invented", "message": "x"},
-        {"type": "error", "kind": "script", "message": "x" * 501},
-        {"type": "vital", "vital": "FID", "value": 1},
-        {"type": "vital", "vital": "LCP", "value": "1"},
-        {"type": "vital", "vital": "LCP", "value": True},
-        {"type": "vital", "vital": "LCP", "value": -1},
-        {"type": "vital", "vital": "LCP", "value": float("nan")},
-        {"type": "vital", "vital": "CLS", "value": 101},
-    ],
-)
-def test_a_browser_event_that_the_page_does_not_send_is_refused(event: Any) -> None:
-    with pytest.raises(HTTPException):
-        validate(event)
-
-
-def test_browser_events_are_counted_and_bounded(make_telemetry: MakeTelemetry) -> None:
-    telemetry = make_telemetry(UPSTREAM_API_GATEWAY="http://api-gateway:1")
-    browser = Browser(build_frontend(telemetry))
-    good = [
-        {"type": "vital", "vital": "LCP", "value": 2.0},
-        {"type": "vital", "vital": "CLS", "value": 0.2},
-        {"type": "error", "kind": "script", "message": "TypeError"},
-    ]
-    assert browser.post("/events", json={"events": good}).status_code == 204
-    value = telemetry.metrics.registry.get_sample_value
-    assert value("frontend_web_vital_seconds_sum", {"vital": "LCP"}) == 2.0
-    assert value("frontend_layout_shift_score_sum") == 0.2
-    assert value("frontend_errors_total", {"kind": "script"}) == 1
-    assert browser.post("/events", json={"events": good * 20}).status_code == 400
-    assert browser.post("/events", content=b"x" * 17_000).status_code == 413
-    assert browser.post("/events", json={"events": [*good, {}]}).status_code == 400
-    assert value("frontend_errors_total", {"kind": "script"}) == 1
-
-
-def test_the_page_and_its_script_are_served_and_counted(make_telemetry: MakeTelemetry) -> None:
-    telemetry = make_telemetry(UPSTREAM_API_GATEWAY="http://api-gateway:1")
-    browser = Browser(build_frontend(telemetry))
-    page = browser.get("/chat")
-    assert '<script src="/page.js"' in page.text
-    assert "default-src 'self'" in page.headers["content-security-policy"]
-    assert "sendBeacon" in browser.get("/page.js").text
-    assert telemetry.metrics.registry.get_sample_value("frontend_page_views_total", {"page": "chat"}) == 1
 
 
 def test_files_are_processed_by_their_kind() -> None:
@@ -150,8 +96,3 @@ def test_the_pace_is_kept_however_many_wait() -> None:
         return loop.time() - start
 
     assert 0.1 <= asyncio.run(run()) < 1
-
-
-def test_the_page_has_no_inline_script_that_its_policy_would_stop() -> None:
-    html = (Path(__file__).parents[3] / "services" / "frontend" / "page.html").read_text()
-    assert html.count("<script") == html.count('<script src="')
