@@ -17,7 +17,7 @@ import jinja2
 import yaml
 
 from . import dashboards, fixtures, names, notify, secrets
-from .model import Image, Scrape, Service, Stack
+from .model import VISITED, Image, Scrape, Service, Stack
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The folder that holds the templates: the checkout."""
@@ -195,6 +195,9 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
         environment["WEBHOOK_SECRET_FILE"] = "/run/secrets/webhook_secret"
     if "platform_admin" in secrets.of_service(stack, service):
         environment["PLATFORM_ADMIN_FILE"] = "/run/secrets/platform_admin"
+    if service.name in VISITED:
+        callers = [other.name for other in stack.bundled if service.name in other.depends_on]
+        environment["TRUSTED_PROXIES"] = ",".join([*callers, *(["traffic"] if "traffic" in stack.running else [])])
     if "otel-collector" in stack.running:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://otel-collector:{stack.port_of('otel-collector')}"
     outside = {other.name: other.target for other in stack.services}

@@ -6,6 +6,9 @@ from typing import Final
 
 from .model import Service, Stack
 
+WEBHOOKS: Final = "api-gateway"
+"""The service that checks signed webhooks; the traffic generator signs its own with the same secret."""
+
 _VALUES: Final = {
     "grafana_admin": "",
     "postgres_password": "",
@@ -33,7 +36,7 @@ def generated(stack: Stack) -> list[str]:
         "redis_password": "redis" in stack.running,
         "redis_users": "redis" in stack.running,
         "redis_exporter": "redis-exporter" in stack.running,
-        "webhook_secret": any(service.name == "api-gateway" for service in stack.bundled),
+        "webhook_secret": any(service.name == WEBHOOKS for service in stack.bundled),
         "postgres_monitor": "postgres-exporter" in stack.running,
         "platform_admin": any(service.name == "platform-services" for service in stack.bundled),
     }
@@ -60,7 +63,7 @@ def of_service(stack: Stack, service: Service) -> list[str]:
     wanted = {
         of_role(role_of(service)): "postgres" in service.depends_on,
         "redis_password": "redis" in service.depends_on,
-        "webhook_secret": service.name == "api-gateway",
+        "webhook_secret": service.name == WEBHOOKS,
         "platform_admin": service.name == "platform-services",
     }
     return [name for name, needed in wanted.items() if needed and name in generated(stack)]

@@ -1,16 +1,18 @@
-"""One journey: a page, then calls to every service in an order left to chance, then the browser's report."""
+"""What visitors do: one method for each step that traffic.visitors names. Some are meant to fail."""
 
 import asyncio
+import hashlib
+import hmac
+import json
 import random
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from telemetry import DependencyError, get_logger, ids
-from traffic.pace import Pace
+from traffic.site import Account, Site
+from traffic.visitors import Visit
 
 QUESTIONS = (
     "What is an error budget?",
@@ -29,182 +31,266 @@ WORKFLOWS = (
     ("post_fetch", "<article><h1>Burn rates</h1></article><article><h1>Exemplars</h1></article>"),
     ("pdf_generation", "Weekly report\nAll is well."),
 )
-MANIFESTS = (
-    ("requirements.txt", "flask==2.3.3\nrequests>=2.28.2\n"),
-    ("package.json", '{\n  "dependencies": {\n    "react": "^18.2.0",\n    "axios": "1.6.8"\n  }\n}\n'),
-    ("go.mod", "module example.test/page\n\nrequire github.com/google/uuid v1.3.0\n"),
+PAGES = {"home": "/", "chat": "/chat", "records": "/records", "jobs": "/jobs", "orders": "/orders"}
+# (method, path, user agent): what scanners ask the address of an API for.
+SCANNED = (
+    ("GET", "/.env", "curl/8"),
+    ("GET", "/.git/config", "curl/8"),
+    ("GET", "/wp-login.php", "curl/8"),
+    ("GET", "/phpmyadmin/index.php", "curl/8"),
+    ("GET", "/actuator/env", "curl/8"),
+    ("GET", "/cgi-bin/luci", "curl/8"),
+    ("GET", "/api/%2e%2e/%2e%2e/etc/passwd", "curl/8"),
+    ("GET", "/api/files?name=../../../etc/passwd", "curl/8"),
+    ("GET", "/api/search?q=%27%20OR%20%271%27=%271", "sqlmap/1.8"),
+    ("GET", "/api/search?id=1%20UNION%20SELECT%20password%20FROM%20users", "curl/8"),
+    ("GET", "/api/search?q=%24%7Bjndi:ldap://127.0.0.1/x%7D", "curl/8"),
+    ("PROPFIND", "/", "curl/8"),
 )
-FORMULAS = (
-    "p | !p",
-    "(p -> q) & (q -> r) & (r -> s) & (s -> t) -> (p -> t)",
-    "(" + " & ".join(f"(p{n} -> p{n + 1})" for n in range(14)) + ") -> (p0 -> p14)",
-)
+ENUMERATED = 18
+GUESSES = 24
+IMPORTED = 8
+OVERSIZED_BYTES = 70_000
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64) lookout-traffic"
 log = get_logger("traffic")
-Count = Callable[[str, str], None]
 
 
-@dataclass(slots=True)
-class Account:
-    """The pretended user of all journeys: one login serves them all, for a password costs a core 0.2 s."""
-
-    email: str
-    password: str = field(repr=False)
-    token: str = field(default="", repr=False)
-    journeys: int = 0
-    login: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(slots=True)
 class Journey:
-    """One pretended browser."""
+    """One visit under one correlation id."""
 
-    frontend: httpx.AsyncClient
-    pace: Pace
-    chance: random.Random
-    account: Account
-    count: Count
-    order: str = ""
+    def __init__(self, site: Site, visit: Visit, patience: float = 1.0) -> None:
+        self._site = site
+        self._visit = visit
+        self._patience = patience
+        self._chance: random.Random = visit.chance
+        self._id = f"visit-{uuid.uuid4().hex}"
+        self._page = "home"
+        self._account: Account | None = None
+        self._events: list[dict[str, Any]] = []
 
     async def run(self) -> None:
-        """One journey under one correlation id."""
-        journey = uuid.uuid4().hex
-        ids.bind(ids.Ids(journey, journey))
-        self.account.journeys += 1
-        calls: list[Callable[[], Awaitable[None]]] = [
-            self._chat,
-            self._records,
-            self._job,
-            self._order,
-            self._tool,
-            self._session,
-            self._upgrade,
-            self._proof,
-            self._refund,
-        ]
-        self.chance.shuffle(calls)
-        await self._ask("page", "GET", self.chance.choice(["/", "/chat", "/records", "/orders"]), {200})
-        for call in calls:
-            await call()
-        await self._report()
+        """Load a page where the visitor has a browser, take the steps, report."""
+        if self._visit.visitor.browser:
+            self._events.append({"type": "user", "event": "visit"})
+            await self._page_view()
+        for step in self._visit.steps:
+            await self._think()
+            await getattr(self, f"_{step}")()
+        if self._visit.visitor.browser:
+            await self._report()
+
+    async def _page_view(self) -> None:
+        self._page = self._chance.choice(list(PAGES))
+        self._events.append({"type": "view", "page": self._page})
+        await self._ask("page", "GET", PAGES[self._page], {200})
+
+    # Steps of readers
+
+    async def _annoyed(self) -> None:
+        self._events.append({"type": "user", "event": "rage_click"})
+
+    async def _gives_up(self) -> None:
+        self._events.append({"type": "user", "event": "form_abandoned"})
+
+    async def _failing_page(self) -> None:
+        for kind, message in (
+            ("script", "TypeError: undefined is not a function (/static/app.js:1)"),
+            ("promise", "AbortError: the user aborted a request"),
+            ("resource", "/static/missing.png"),
+            ("csp", "script-src /inject.js"),
+        ):
+            self._events.append({"type": "error", "kind": kind, "message": message})
+
+    # Steps of members
 
     async def _session(self) -> None:
-        async with self.account.login:
-            # A login in every tenth journey, the token of the last one in between.
-            if not self.account.token or self.account.journeys % 10 == 0:
-                await self._log_in()
+        self._account = self._account or self._chance.choice(self._site.accounts)
+        async with self._account.login:
+            if not self._account.token:
+                await self._log_in(self._account)
                 return
         answer = await self._ask("session", "GET", "/api/session", {200, 401})
         if answer is not None and answer.status_code == 401:
-            self.account.token = ""
+            self._account.token = ""
 
-    async def _log_in(self) -> None:
-        right = self.account.password
-        password = right + "x" if self._happens(0.05) else right
-        login = {"email": self.account.email, "password": password}
+    async def _log_in(self, account: Account) -> None:
+        login = {"email": account.email, "password": account.password}
         answer = await self._ask("login", "POST", "/api/session", {201, 401}, login)
-        if answer is None:
-            return
-        if answer.status_code == 201:
-            self.account.token = answer.json()["token"]
-        elif password == right:
+        if answer is not None and answer.status_code == 401:
             await self._ask("register", "POST", "/api/users", {201, 409}, login)
+            answer = await self._ask("login", "POST", "/api/session", {201}, login)
+        if answer is not None and answer.status_code == 201:
+            account.token = answer.json()["token"]
 
-    async def _chat(self) -> None:
-        model = self.chance.choice(MODELS)
-        expected = {200}
-        if self._happens(0.005):
-            model, expected = "unavailable", {502, 503}
-        body = {"message": self.chance.choice(QUESTIONS) + f" ({self.chance.randrange(20)})", "model": model}
-        if self._happens(0.5):
-            body["tool"] = "word_count"
-        await self._ask("chat", "POST", "/api/chat", expected, body)
+    async def _wrong_password(self) -> None:
+        account = self._chance.choice(self._site.accounts)
+        login = {"email": account.email, "password": account.password[:-1] + "?"}
+        await self._ask("wrong_password", "POST", "/api/session", {401}, login)
 
-    async def _records(self) -> None:
-        table = "/api/records?table=visits"
-        if self._happens(0.3):
-            fields: dict[str, Any] = {} if self._happens(0.05) else {"page": "home"}
-            await self._ask("record_create", "POST", table, {201, 429} if fields else {422, 429}, {"fields": fields})
-        else:
-            await self._ask("record_list", "GET", table, {200, 429})
-
-    async def _job(self) -> None:
-        if self._happens(0.5):
-            name, content = self.chance.choice(FILES)
-            kind = "file"
-        else:
-            name, content = self.chance.choice(WORKFLOWS)
-            kind = "workflow"
-        if self._happens(0.05):
-            kind, name, content = "file", "broken.json", "{"
-        await self._ask("job", "POST", "/api/jobs", {202}, {"kind": kind, "name": name, "content": content})
+    async def _log_out(self) -> None:
+        await self._session()
+        if self._account is not None and self._account.token:
+            await self._ask("log_out", "DELETE", "/api/session", {204, 401})
+            self._account.token = ""
 
     async def _order(self) -> None:
-        order: dict[str, Any] = {"item": "book", "amount": round(self.chance.uniform(1, 200), 2)}
-        expected = {201, 409}
-        if self._happens(0.03):
-            order["amount"] = 5000
-        elif self._happens(0.02):
-            order["item"] = "unshippable"
-        answer = await self._ask("order", "POST", "/api/orders", expected, order)
-        if answer is not None and answer.status_code == 201:
-            self.order = answer.json()["id"]
+        order = {"item": "book", "amount": round(self._chance.uniform(1, 200), 2)}
+        await self._ask("order", "POST", "/api/orders", {201, 409}, order)
 
-    async def _refund(self) -> None:
-        if not self.order or not self._happens(0.2):
-            return
-        # Sometimes the same order again: that is refused by the last step.
-        refund = {"order": self.order}
-        if not self._happens(0.1):
-            self.order = ""
-        await self._ask("refund", "POST", "/api/refunds", {201, 409}, refund)
+    async def _order_declined(self) -> None:
+        await self._ask("order_declined", "POST", "/api/orders", {409}, {"item": "book", "amount": 5000})
 
-    async def _upgrade(self) -> None:
-        manifest, content = self.chance.choice(MANIFESTS)
-        if self._happens(0.05):
-            manifest, content = "package.json", "{"
-        body = {"manifest": manifest, "content": content, "across_majors": self._happens(0.3)}
-        await self._ask("upgrade", "POST", "/api/upgrades", {202}, body)
+    async def _order_unshippable(self) -> None:
+        await self._ask("order_unshippable", "POST", "/api/orders", {409}, {"item": "unshippable", "amount": 20})
 
-    async def _proof(self) -> None:
-        claim = {"claim": "tautology", "formula": self.chance.choice(FORMULAS)}
-        if self._happens(0.05):
-            claim["formula"] = "p -> q"
-        await self._ask("proof", "POST", "/api/proofs", {202}, claim)
+    # Steps around chats, records and jobs
+
+    async def _chat(self) -> None:
+        message = self._chance.choice(QUESTIONS) + f" ({self._chance.randrange(20)})"
+        body = {"message": message, "model": self._chance.choice(MODELS)}
+        if self._happens(0.5):
+            body["tool"] = "word_count"
+        await self._ask("chat", "POST", "/api/chat", {200}, body)
+
+    async def _chat_unavailable(self) -> None:
+        await self._ask_model("unavailable", {502, 503})
+
+    async def _chat_throttled(self) -> None:
+        await self._ask_model("throttled", {429})
+
+    async def _chat_slow(self) -> None:
+        await self._ask_model("slow", {200})
+
+    async def _ask_model(self, model: str, expected: set[int]) -> None:
+        # A number that no other question has: what is in the cache does not fail.
+        body = {"message": f"Are you there? ({uuid.uuid4().hex})", "model": model}
+        await self._ask(f"chat_{model}", "POST", "/api/chat", expected, body)
+
+    async def _malformed(self) -> None:
+        await self._ask("malformed", "POST", "/api/chat", {400}, content=b'{"message": ')
+        await self._ask("malformed", "POST", "/api/chat", {400}, {"message": "Hello", "model": "no-such-model"})
+        await self._ask("malformed", "POST", "/api/orders", {400}, {"item": "book", "amount": "much"})
 
     async def _tool(self) -> None:
-        tool = self.chance.choice(["word_count", "remember", "search", "review"])
-        text = "budget" if tool == "search" else self.chance.choice(QUESTIONS)
+        tool = self._chance.choice(["word_count", "remember", "search", "review"])
+        text = "budget" if tool == "search" else self._chance.choice(QUESTIONS)
         await self._ask("tool", "POST", f"/api/tools/{tool}", {200}, {"text": text})
 
+    async def _record_list(self) -> None:
+        await self._ask("record_list", "GET", "/api/records?table=visits", {200, 429})
+
+    async def _record_create(self) -> None:
+        fields = {"name": f"visitor {self._chance.randrange(1000)}", "note": self._page}
+        await self._ask("record_create", "POST", "/api/records?table=visits", {201, 429}, {"fields": fields})
+
+    async def _record_malformed(self) -> None:
+        await self._ask("record_malformed", "POST", "/api/records?table=visits", {422, 429}, {"fields": {}})
+
+    async def _record_import(self) -> None:
+        """More at once than Airtable takes in a second."""
+        await asyncio.gather(*(self._record_create() for _ in range(IMPORTED)))
+
+    async def _job(self) -> None:
+        kind, (name, content) = self._chance.choice(
+            [*(("file", file) for file in FILES), *(("workflow", workflow) for workflow in WORKFLOWS)]
+        )
+        job = {"kind": kind, "name": name, "content": content}
+        answer = await self._ask("job", "POST", "/api/jobs", {202}, job)
+        if answer is not None and answer.status_code == 202:
+            await self._think()
+            await self._ask("job_state", "GET", f"/api/jobs/{answer.json()['id']}", {200})
+
+    async def _job_broken(self) -> None:
+        job = {"kind": "file", "name": "broken.json", "content": "{"}
+        await self._ask("job_broken", "POST", "/api/jobs", {202}, job)
+
+    # Steps of machines, which ask the gateway itself
+
+    async def _webhook(self) -> None:
+        event = self._chance.choice(["push", "pull_request", "issues"])
+        await self._deliver("webhook", event, self._site.webhook_secret, {200, 202})
+
+    async def _webhook_forged(self) -> None:
+        await self._deliver("webhook_forged", "push", "a secret that is not the right one", {401})
+
+    async def _deliver(self, step: str, event: str, secret: str, expected: set[int]) -> None:
+        repository = {"name": "shop", "full_name": "example/shop", "default_branch": "main"}
+        commit = {"id": f"{self._chance.getrandbits(160):040x}", "message": "Round amounts to cents"}
+        payload = {"ref": "refs/heads/main", "action": "opened", "repository": repository, "head_commit": commit}
+        content = json.dumps(payload).encode()
+        signature = hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
+        headers = {
+            "content-type": "application/json",
+            "x-github-event": event,
+            "x-github-delivery": str(uuid.uuid4()),
+            "x-hub-signature-256": f"sha256={signature}",
+            "user-agent": "GitHub-Hookshot/lookout-traffic",
+        }
+        await self._ask(step, "POST", "/webhooks/github", expected, content=content, headers=headers)
+
+    async def _scan(self) -> None:
+        for method, path, agent in SCANNED:
+            await self._ask("scan", method, path, {404, 405}, headers={"user-agent": agent})
+
+    async def _enumerate(self) -> None:
+        for number in range(ENUMERATED):
+            await self._ask("enumerate", "GET", f"/api/jobs/{number}", {404}, headers={"user-agent": "curl/8"})
+
+    async def _oversized(self) -> None:
+        await self._ask("oversized", "POST", "/api/chat", {413}, content=b"x" * OVERSIZED_BYTES)
+
+    async def _guess_passwords(self) -> None:
+        for number in range(GUESSES):
+            login = {"email": "admin@lookout.invalid", "password": f"password{number:04}"}
+            await self._ask("guess_passwords", "POST", "/api/session", {401, 429}, login)
+
+    # What all of them share
+
     async def _report(self) -> None:
-        events: list[dict[str, Any]] = [
-            {"type": "vital", "vital": "LCP", "value": self.chance.lognormvariate(0.3, 0.5)},
-            {"type": "vital", "vital": "FCP", "value": self.chance.lognormvariate(-0.2, 0.5)},
-            {"type": "vital", "vital": "INP", "value": self.chance.lognormvariate(-2.5, 0.6)},
-            {"type": "vital", "vital": "TTFB", "value": self.chance.lognormvariate(-1.5, 0.6)},
-            {"type": "vital", "vital": "CLS", "value": self.chance.expovariate(20)},
-        ]
-        if self._happens(0.05):
-            events.append({"type": "error", "kind": "script", "message": "TypeError: undefined is not a function"})
-        await self._ask("events", "POST", "/events", {204}, {"events": events})
+        for vital, mean, spread in (("LCP", 0.3, 0.5), ("FCP", -0.2, 0.5), ("INP", -2.5, 0.6), ("TTFB", -1.5, 0.6)):
+            self._events.append({"type": "vital", "vital": vital, "value": self._chance.lognormvariate(mean, spread)})
+        self._events.append({"type": "vital", "vital": "CLS", "value": self._chance.expovariate(20)})
+        body = {"visit": self._id, "page": self._page, "events": self._events}
+        await self._ask("events", "POST", "/events", {204}, body)
 
     async def _ask(
-        self, step: str, method: str, path: str, expected: set[int], body: dict[str, Any] | None = None
+        self,
+        step: str,
+        method: str,
+        path: str,
+        expected: set[int],
+        body: dict[str, Any] | None = None,
+        *,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response | None:
-        """Ask the frontend when it is time; None where it could not be reached."""
-        await self.pace.wait()
-        headers = {"authorization": f"Bearer {token}"} if (token := self.account.token) else {}
+        """Ask as the visitor does; None where there was no answer."""
+        browser = self._visit.visitor.browser
+        sent = {"user-agent": BROWSER, "x-forwarded-for": self._visit.address, **(headers or {})}
+        if browser and self._account is not None and self._account.token:
+            sent["authorization"] = f"Bearer {self._account.token}"
+        if browser and method == "POST" and path != "/events":
+            self._events.append({"type": "user", "event": "form_submitted"})
+        client = self._site.frontend if browser else self._site.gateway
         try:
-            answer = await self.frontend.request(method, path, json=body, headers=headers)
+            with ids.bound(ids.Ids(uuid.uuid4().hex, self._id)):
+                answer = await client.request(method, path, json=body, content=content, headers=sent)
         except DependencyError as error:
-            self.count(step, "unreachable")
+            self._site.count(step, "unreachable")
             log.warning("step failed", step=step, error=str(error))
             return None
         as_expected = answer.status_code in expected
-        self.count(step, "expected" if as_expected else "unexpected")
+        self._site.count(step, "expected" if as_expected else "unexpected")
         if not as_expected:
             log.warning("unexpected answer", step=step, status=answer.status_code, expected=sorted(expected))
+        if browser and answer.status_code >= 500:
+            error_event = {"type": "error", "kind": "api", "message": f"{method} {path} {answer.status_code}"}
+            self._events.append(error_event)
         return answer
 
+    async def _think(self) -> None:
+        mean = self._visit.visitor.think * self._patience
+        await asyncio.sleep(min(self._chance.expovariate(1 / mean), 5 * mean))
+
     def _happens(self, probability: float) -> bool:
-        return self.chance.random() < probability
+        return self._chance.random() < probability

@@ -1,10 +1,11 @@
 """The model: its types, how it is read, what makes it consistent."""
 
 from .load import load
-from .stack import Image, Receiver, Scrape, Server, Service, Stack
+from .stack import VISITED, Image, Receiver, Scrape, Server, Service, Stack
 from .types import Duration, Percent, SecretFile, Size
 
 __all__ = [
+    "VISITED",
     "Duration",
     "Image",
     "Percent",

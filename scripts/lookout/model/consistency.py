@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
 
-from .stack import METERED, ONE_SHOT, Stack
+from .stack import METERED, ONE_SHOT, VISITED, Stack
 from .tree import Key
 
 Finding = tuple[tuple[Key, ...], str, str]
@@ -248,12 +248,14 @@ def _stores(stack: Stack) -> Iterator[Finding]:
 
 
 def _traffic(stack: Stack) -> Iterator[Finding]:
-    if "traffic" in stack.running and "frontend" not in {service.name for service in stack.bundled}:
-        yield (
-            ("traffic", "rate"),
-            "traffic.rate is more than 0, and the frontend, which the generator goes through, is not in the bundle",
-            "set traffic.rate to 0",
-        )
+    bundled = {service.name for service in stack.bundled}
+    for name in VISITED:
+        if "traffic" in stack.running and name not in bundled:
+            yield (
+                ("traffic", "rate"),
+                f"traffic.rate is more than 0, and the {name}, which the generator visits, is not in the bundle",
+                "set traffic.rate to 0",
+            )
 
 
 def _faults(stack: Stack) -> Iterator[Finding]:

@@ -48,6 +48,9 @@ ONE_SHOT: tuple[ServerName, ...] = ("probe", "postgres-setup")
 METERED: tuple[ServerName, ...] = ("otel-collector", "jaeger", "cadvisor", "node-exporter")
 """Servers whose own metrics the bundle cannot do without."""
 
+VISITED = ("frontend", "api-gateway")
+"""Services that the traffic generator asks. They believe it whose requests it makes."""
+
 
 FAULTS_PORT = 7199
 """The port of faults on demand, on the loopback interface of a service's container."""
@@ -123,10 +126,14 @@ class Publish(Part):
 
 
 class Traffic(Part):
-    """The traffic generator: requests a second, and the seed of its choices."""
+    """The traffic generator: requests a second on average, the seed of its choices, and its daily curve."""
 
     rate: Annotated[float, Field(ge=0, le=1000)] = 3
     seed: int = 1
+    peak_hour: Annotated[int, Field(ge=0, le=23)] | None = Field(
+        default=None,
+        description="hour of the day (UTC) with most requests, 40 % over the mean; without it all hours are alike",
+    )
 
 
 class Scrape(Part):

@@ -10,7 +10,6 @@ from automation_services.work import WORKFLOWS, WorkFailed, process_file
 from platform_services import passwords
 from simulators.app import build as build_simulators
 from tests.unit.services.helpers import Browser, MakeTelemetry
-from traffic.pace import Pace
 
 
 def test_a_webhook_signature_is_the_one_of_github() -> None:
@@ -86,13 +85,3 @@ def test_the_simulated_provider_does_what_its_model_says(
     if status == 200:
         assert answer.json()["choices"][0]["message"]["content"] == "three two one"
         assert answer.json()["usage"] == {"prompt_tokens": 3, "completion_tokens": 3}
-
-
-def test_the_pace_is_kept_however_many_wait() -> None:
-    async def run() -> float:
-        pace, loop = Pace(200), asyncio.get_running_loop()
-        start = loop.time()
-        await asyncio.gather(*(pace.wait() for _ in range(21)))
-        return loop.time() - start
-
-    assert 0.1 <= asyncio.run(run()) < 1
