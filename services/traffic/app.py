@@ -34,7 +34,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
     peak_hour = settings.number("TRAFFIC_PEAK_HOUR") if settings.environ.get("TRAFFIC_PEAK_HOUR") else None
     requests = telemetry.metrics.counter("traffic_requests_total", "Requests sent, by step.", ["step", "outcome"])
     visits = telemetry.metrics.counter("traffic_visits_total", "Visits begun, by kind of visitor.", ["visitor"])
-    current = telemetry.metrics.gauge("traffic_visits", "Visits under way.")
+    current = telemetry.metrics.gauge("traffic_visits_under_way", "Visits under way.")
     site = Site(
         telemetry.client("frontend", TIMEOUT_SECONDS),
         telemetry.client("api-gateway", TIMEOUT_SECONDS),

@@ -45,6 +45,7 @@ SCANNED = (
     ("GET", "/api/search?q=%27%20OR%20%271%27=%271", "sqlmap/1.8"),
     ("GET", "/api/search?id=1%20UNION%20SELECT%20password%20FROM%20users", "curl/8"),
     ("GET", "/api/search?q=%24%7Bjndi:ldap://127.0.0.1/x%7D", "curl/8"),
+    ("GET", f"/api/search?q={'A' * 5000}", "curl/8"),
     ("PROPFIND", "/", "curl/8"),
 )
 ENUMERATED = 18

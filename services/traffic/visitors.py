@@ -84,7 +84,7 @@ REQUESTS = {
     "failing_page": 0,
     "log_out": 2,
     "job": 2,
-    "scan": 12,
+    "scan": 13,
     "enumerate": 18,
     "guess_passwords": 24,
     "record_import": 8,

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import json
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from api_gateway.suspicion import suspicion
 from api_gateway.webhooks import signature
 from frontend.events import ERROR_KINDS, USER_EVENTS, validate
 from tests.unit.services.helpers import MakeTelemetry
+from traffic.app import build
 from traffic.curve import SWING, factor
 from traffic.journey import SCANNED, Journey
 from traffic.site import Site, accounts
@@ -160,7 +162,7 @@ def test_a_scan_meets_every_reason_that_a_request_line_can_have() -> None:
 
     reasons = [reason(*scanned) for scanned in SCANNED]
     assert None not in reasons
-    assert set(reasons) == {"path_traversal", "scanner", "injection", "unknown_method"}
+    assert set(reasons) == {"path_traversal", "scanner", "injection", "oversized_url", "unknown_method"}
 
 
 def test_what_browsers_of_the_traffic_report_is_what_the_page_reports() -> None:
@@ -171,3 +173,21 @@ def test_what_browsers_of_the_traffic_report_is_what_the_page_reports() -> None:
     assert {event["event"] for event in events if event["type"] == "user"} == set(USER_EVENTS)
     assert {event["kind"] for event in events if event["type"] == "error"} >= set(ERROR_KINDS) - {"api"}
     assert max(len(report["events"]) for report in reports) <= 50
+
+
+@pytest.mark.parametrize(("rate", "peak"), [("0", ""), ("0.5", "3"), ("500", "")])
+def test_the_generator_is_built_from_its_settings(
+    make_telemetry: MakeTelemetry, tmp_path: Path, rate: str, peak: str
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    telemetry = make_telemetry(
+        UPSTREAM_FRONTEND="http://frontend:1",
+        UPSTREAM_API_GATEWAY="http://api-gateway:1",
+        WEBHOOK_SECRET_FILE=str(tmp_path / "secret"),
+        TRAFFIC_RATE=rate,
+        TRAFFIC_SEED="1",
+        TRAFFIC_PEAK_HOUR=peak,
+    )
+    assert build(telemetry)
+    names = {metric.name for metric in telemetry.metrics.registry.collect()}
+    assert {"traffic_requests", "traffic_visits", "traffic_visits_under_way"} <= names
