@@ -48,14 +48,14 @@ clean: setup  ## stop the stack, delete its data and secrets
 	@$(LOOKOUT) clean
 
 test: setup  ## all tests
-	@$(LOOKOUT) images --images $(IMAGES) --obtain
+	@$(LOOKOUT) images --images $(IMAGES) --obtain --also chromium
 	@$(PYTEST) $(BESIDE)
 
 test-unit: setup  ## tests that need no engine
 	@$(PYTEST) tests/unit tests/golden
 
 test-integration: setup  ## tests on a running stack of their own
-	@$(LOOKOUT) images --images $(IMAGES) --obtain
+	@$(LOOKOUT) images --images $(IMAGES) --obtain --also chromium
 	@$(PYTEST) tests/integration tests/export
 
 bench: setup  ## measure, as JSON

@@ -59,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     shown = command("images", _images, "show which image each server would run from, and why")
     with_images(shown)
     shown.add_argument("--obtain", action="store_true", help="pull or build what is missing, as `up` does")
+    shown.add_argument(
+        "--also", metavar="RECIPE", action="append", default=[], help="build this too, which no server runs from"
+    )
     with_images(command("check", _check, "check everything that can be checked without a running stack"))
     up = command("up", _up, "start the stack, and end when it was seen live")
     with_images(up)
@@ -117,6 +120,8 @@ def _images(options: argparse.Namespace) -> int:
     machine.ensure(_say)
     if options.obtain:
         choices = list(images.effective(stack, source, options.strict, _say).choices)
+        for recipe in options.also:
+            images.build(stack, recipe, source, _say)
     else:
         choices = images.resolve(stack, source, _say, obtain=False)
     for choice in choices:

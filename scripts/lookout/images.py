@@ -92,6 +92,14 @@ def _instead_of(recipe: str | None) -> str:
     return f"not in the engine's store; if it cannot be pulled: {place} compose/images/{recipe}"
 
 
+def build(stack: Stack, recipe: str, source: Source, say: Callable[[str], None]) -> str:
+    """Builds the image of a recipe that no server of the model runs from, and returns its reference.
+
+    Raises Unsatisfied when it cannot be built.
+    """
+    return recipes.build(recipe, lambda: _base(stack, source, say, {}), say)
+
+
 def _base(stack: Stack, source: Source, say: Callable[[str], None], unreachable: dict[str, str]) -> str:
     """The image that local images stand on: Debian's own, or one made of its packages."""
     choice = _choose(stack, "debian", source, say, True, unreachable)
