@@ -1,1 +1,1 @@
-"""Tools for models, over plain HTTP and JSON."""
+"""Tools for models, over the Model Context Protocol."""

@@ -1,4 +1,4 @@
-"""Texts in PostgreSQL, searches cached in Redis."""
+"""Notes in PostgreSQL, searches cached in Redis."""
 
 import hashlib
 from typing import Any
@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS mcp_documents (
 """
 MAX_DOCUMENTS = 10_000
 MAX_FOUND = 10
+BACKEND = "postgres"
+OPERATIONS = ("store", "trim", "search", "newest", "read", "delete")
 
 
 class Storage:
@@ -30,6 +32,12 @@ class Storage:
         self._cache_operations = telemetry.metrics.counter(
             "mcp_cache_operations_total", "Operations on the cache.", ["operation", "result"]
         )
+        for operation in OPERATIONS:
+            for result in ("ok", "error"):
+                self._storage_operations.labels(operation, BACKEND, result)
+        for operation, results in (("get", ("hit", "miss", "error")), ("set", ("ok", "error"))):
+            for result in results:
+                self._cache_operations.labels(operation, result)
 
     async def store(self, body: str) -> int:
         """Keep a text and return its id; the oldest make room beyond MAX_DOCUMENTS."""
@@ -56,11 +64,27 @@ class Storage:
         self._cache_operations.labels("set", await self._cache.set(key, found)).inc()
         return found
 
+    async def newest(self, limit: int) -> list[dict[str, Any]]:
+        """Ids and beginnings of the newest texts."""
+        rows = await self._ask(
+            "newest", "SELECT id, left(body, 80) AS body FROM mcp_documents ORDER BY id DESC LIMIT $1", limit
+        )
+        return [{"id": row["id"], "text": row["body"]} for row in rows]
+
+    async def read(self, id: int) -> dict[str, Any] | None:
+        """A whole text with the time it was kept at; None where there is none."""
+        rows = await self._ask("read", "SELECT id, body, created_at FROM mcp_documents WHERE id = $1", id)
+        return {"id": id, "text": rows[0]["body"], "created_at": rows[0]["created_at"].isoformat()} if rows else None
+
+    async def delete(self, id: int) -> bool:
+        """Delete a text; False where there is none."""
+        return bool(await self._ask("delete", "DELETE FROM mcp_documents WHERE id = $1 RETURNING id", id))
+
     async def _ask(self, operation: str, sql: str, *arguments: object) -> list[Any]:
         try:
             rows = await self._database.fetch(f"mcp_{operation}", sql, *arguments)
         except DependencyError:
-            self._storage_operations.labels(operation, "postgres", "error").inc()
+            self._storage_operations.labels(operation, BACKEND, "error").inc()
             raise
-        self._storage_operations.labels(operation, "postgres", "ok").inc()
+        self._storage_operations.labels(operation, BACKEND, "ok").inc()
         return rows

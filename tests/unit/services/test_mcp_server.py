@@ -1,0 +1,246 @@
+"""The MCP server as a client of the official SDK sees it, in both eras of the protocol; PostgreSQL is away."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import httpx
+import pytest
+from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp.types import RequestParamsMeta, TextContent
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from mcp_server.app import build
+from mcp_server.arguments import BadArguments, Parameters, Text, Whole, read, schema
+from telemetry import Telemetry
+from tests.unit.services.helpers import LogLines, MakeTelemetry
+from tests.unit.services.servers import serving
+
+SERVICES = Path(__file__).parents[3] / "services"
+ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
+Mode = Literal["auto", "legacy"]
+TOOLS = {"word_count", "remember", "search", "notes", "fetch", "forget", "review"}
+
+
+class Served:
+    """The running server."""
+
+    def __init__(self, url: str, telemetry: Telemetry) -> None:
+        self.url = url
+        self.telemetry = telemetry
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """A metric, after a scrape."""
+        httpx.get(f"{self.url}/metrics", trust_env=False).raise_for_status()
+        return self.telemetry.metrics.registry.get_sample_value(name, labels)
+
+    def talk(self, mode: Mode, conversation: Callable[[Client], Coroutine[Any, Any, Any]]) -> Any:
+        """A conversation with a client of its own."""
+
+        async def run() -> Any:
+            async with Client(f"{self.url}/mcp", mode=mode) as client:
+                return await conversation(client)
+
+        return asyncio.run(run())
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """A plain POST."""
+        return httpx.post(f"{self.url}{path}", trust_env=False, timeout=10, **options)
+
+
+@pytest.fixture
+def served(make_telemetry: MakeTelemetry) -> Iterator[Served]:
+    telemetry = make_telemetry(
+        OTEL_SERVICE_NAME="mcp-server",
+        REDIS_URL="redis://127.0.0.1:1/0",
+        DATABASE_URL="postgresql://lookout@127.0.0.1:1/lookout",
+        UPSTREAM_AUTOMATION_SERVICES="http://127.0.0.1:1",
+    )
+    with serving(build(telemetry)) as url:
+        yield Served(url, telemetry)
+
+
+@ERAS
+def test_a_client_of_the_sdk_lists_tools_and_calls_one(served: Served, mode: Mode) -> None:
+    async def converse(client: Client) -> Any:
+        listed = (await client.list_tools()).tools
+        assert {tool.name for tool in listed} == TOOLS
+        assert all(tool.description and tool.input_schema["type"] == "object" for tool in listed)
+        return await client.call_tool("word_count", {"text": "one two"})
+
+    called = served.talk(mode, converse)
+    assert not called.is_error
+    assert called.structured_content == {"result": {"words": 2, "characters": 7}}
+    assert served.value("mcp_tool_executions_total", tool="word_count", status="success") == 1
+    assert served.value("mcp_tool_duration_seconds_count", tool="word_count") == 1
+    requests = {"endpoint": "/mcp", "status": "success"}
+    assert served.value("mcp_requests_total", method="tools/call", **requests) == 1
+    opening = "initialize" if mode == "legacy" else "server/discover"
+    assert served.value("mcp_requests_total", method=opening, **requests) == 1
+
+
+@ERAS
+def test_a_tool_that_cannot_do_it_says_so_inside_of_its_result(served: Served, mode: Mode) -> None:
+    async def converse(client: Client) -> Any:
+        return [
+            await client.call_tool(name, arguments)
+            for name, arguments in (
+                ("word_count", {"text": ""}),
+                ("word_count", {"text": "x", "language": "en"}),
+                ("remember", {"text": "x"}),
+                ("review", {"text": "x"}),
+            )
+        ]
+
+    called = served.talk(mode, converse)
+    assert all(one.is_error for one in called)
+    texts = [part.text for one in called for part in one.content if isinstance(part, TextContent)]
+    assert texts[0] == "text must be text of 1 to 16000 characters"
+    assert texts[1] == "no such argument: language"
+    assert texts[2] == "postgres failed: dependency_unreachable"
+    assert texts[3] == "automation-services failed: dependency_unreachable"
+    assert served.value("mcp_tool_executions_total", tool="word_count", status="invalid") == 2
+    assert served.value("mcp_tool_executions_total", tool="remember", status="error") == 1
+    assert served.value("mcp_storage_operations_total", operation="store", backend="postgres", result="error") == 1
+    assert served.value("mcp_requests_total", method="tools/call", endpoint="/mcp", status="error") == 4
+
+
+@ERAS
+def test_an_unknown_tool_is_an_error_of_the_protocol_and_no_label(served: Served, mode: Mode) -> None:
+    async def converse(client: Client) -> None:
+        with pytest.raises(MCPError, match="Unknown tool: invented"):
+            await client.call_tool("invented", {})
+
+    served.talk(mode, converse)
+    found = httpx.get(f"{served.url}/metrics", trust_env=False).text
+    assert "invented" not in found
+
+
+def test_a_session_is_a_connection_until_its_client_leaves(served: Served) -> None:
+    def connections() -> float | None:
+        return served.value("mcp_active_connections")
+
+    async def converse(_client: Client) -> float | None:
+        return await asyncio.to_thread(connections)
+
+    assert connections() == 0
+    assert served.talk("legacy", converse) == 1
+    assert connections() == 0
+
+
+def test_a_stream_that_listens_is_a_connection(served: Served) -> None:
+    async def converse(client: Client) -> float | None:
+        async with client.listen(resources_list_changed=True):
+            return await asyncio.to_thread(served.value, "mcp_active_connections")
+
+    assert served.talk("auto", converse) == 1
+
+
+@ERAS
+def test_ids_and_trace_of_the_http_request_reach_what_a_tool_does(
+    served: Served, spans: InMemorySpanExporter, log_lines: LogLines, mode: Mode
+) -> None:
+    async def converse(client: Client) -> None:
+        await client.call_tool("review", {"text": "x"})
+
+    served.talk(mode, converse)
+    served.telemetry.tracing.provider.force_flush()
+    found = {span.name: span for span in spans.get_finished_spans()}
+    asked, tool = found["POST automation-services"], found["execute_tool review"]
+    message = found["mcp tools/call"]
+    assert asked.parent is not None
+    assert tool.context is not None
+    assert asked.parent.span_id == tool.context.span_id
+    assert tool.parent is not None
+    assert message.context is not None
+    assert tool.parent.span_id == message.context.span_id
+    assert message.parent is not None
+    [http] = [
+        span
+        for span in spans.get_finished_spans()
+        if span.context is not None and message.parent is not None and span.context.span_id == message.parent.span_id
+    ]
+    assert http.name == "POST /mcp"
+    assert http.attributes is not None
+    lines = [line for line in log_lines() if line["message"] == "tool failed"]
+    assert [line["request_id"] for line in lines] == [http.attributes["lookout.request_id"]]
+
+
+def test_a_trace_that_comes_inside_of_the_message_is_joined(served: Served, spans: InMemorySpanExporter) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    async def converse(client: Client) -> None:
+        meta = cast(RequestParamsMeta, {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
+        await client.call_tool("word_count", {"text": "x"}, meta=meta)
+
+    served.talk("auto", converse)
+    served.telemetry.tracing.provider.force_flush()
+    [message] = [span for span in spans.get_finished_spans() if span.name == "mcp tools/call"]
+    assert message.context is not None
+    assert f"{message.context.trace_id:032x}" == trace_id
+
+
+def test_unknown_methods_are_one_label(served: Served) -> None:
+    prefix = "io.modelcontextprotocol"
+    envelope = {"_meta": {f"{prefix}/protocolVersion": "2026-07-28", f"{prefix}/clientCapabilities": {}}}
+    for method in ("a/b", "c/d"):
+        headers = {
+            "accept": "application/json, text/event-stream",
+            "mcp-protocol-version": "2026-07-28",
+            "mcp-method": method,
+        }
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": envelope}
+        assert served.post("/mcp", json=body, headers=headers).status_code == 404
+    assert served.value("mcp_requests_total", method="other", endpoint="/mcp", status="error") == 2
+
+
+def test_only_the_names_of_this_server_are_served(served: Served) -> None:
+    def status(host: str, **headers: str) -> int:
+        accept = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2026-07-28"}
+        return served.post("/mcp", json={}, headers=accept | {"host": host} | headers).status_code
+
+    assert status("evil.example") == 421
+    assert status("mcp-server:7001", origin="http://evil.example") == 403
+    assert {status(host) for host in ("mcp-server:7001", "mcp-server", "localhost:1", "127.0.0.1:1")} == {400}
+    assert served.post("/mcp", content=b"x" * 70_000, headers={"content-type": "application/json"}).status_code == 413
+
+
+def test_the_plain_endpoint_runs_the_same_tools(served: Served) -> None:
+    assert served.post("/tools/word_count", json={"text": "a b"}).json() == {
+        "tool": "word_count",
+        "result": {"words": 2, "characters": 3},
+    }
+    assert served.post("/tools/invented", json={}).status_code == 404
+    assert served.post("/tools/word_count", json={}).status_code == 400
+    assert served.post("/tools/search", json={"text": "x"}).status_code == 502
+    assert set(httpx.get(f"{served.url}/tools", trust_env=False).json()["tools"]) == TOOLS
+    assert served.value("mcp_requests_total", method="tools/call", endpoint="/tools/{tool}", status="error") == 3
+    assert served.value("mcp_tool_executions_total", tool="word_count", status="success") == 1
+
+
+def test_arguments_are_what_their_schema_says() -> None:
+    kind = Text("A kind.", 9, ("a", "b"), "a")
+    parameters: Parameters = {"text": Text("A text.", 5), "kind": kind, "n": Whole("N.", 1, 3, 2)}
+    assert schema(parameters)["required"] == ["text"]
+    assert schema(parameters)["properties"]["kind"]["enum"] == ["a", "b"]
+    assert read(parameters, {"text": "x"}) == {"text": "x", "kind": "a", "n": 2}
+    wrong: list[dict[str, Any]] = [
+        {}, {"text": ""}, {"text": "123456"}, {"text": 1}, {"text": "x", "kind": "c"}, {"text": "x", "n": 4},
+        {"text": "x", "n": True}, {"text": "x", "n": "1"}, {"text": "x", "n": None}, {"text": "x", "more": 1},
+    ]  # fmt: skip
+    for arguments in wrong:
+        with pytest.raises(BadArguments):
+            read(parameters, arguments)
+
+
+def test_the_sdk_s_client_and_framework_are_not_loaded_into_the_server() -> None:
+    code = (
+        "import sys, mcp_server.protocol\n"
+        "assert not {'httpx2', 'mcp', 'mcp.client', 'mcp.server.mcpserver'} & set(sys.modules), sorted(sys.modules)\n"
+        "import mcp; assert mcp.Client\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SERVICES)}, check=True)
