@@ -191,10 +191,9 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
     }
     if stack.faults_port:
         environment["FAULTS_PORT"] = str(stack.faults_port)
-    if "webhook_secret" in secrets.of_service(stack, service):
-        environment["WEBHOOK_SECRET_FILE"] = "/run/secrets/webhook_secret"
-    if "platform_admin" in secrets.of_service(stack, service):
-        environment["PLATFORM_ADMIN_FILE"] = "/run/secrets/platform_admin"
+    for secret in ("webhook_secret", "provider_api_key", "platform_admin"):
+        if secret in secrets.of_service(stack, service):
+            environment[f"{secret.upper()}_FILE"] = f"/run/secrets/{secret}"
     if service.name in VISITED:
         callers = [other.name for other in stack.bundled if service.name in other.depends_on]
         environment["TRUSTED_PROXIES"] = ",".join([*callers, *(["traffic"] if "traffic" in stack.running else [])])

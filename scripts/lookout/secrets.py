@@ -18,6 +18,7 @@ _VALUES: Final = {
     "webhook_secret": "",
     "platform_admin": "",
     "postgres_monitor": "",
+    "provider_api_key": "",
 }
 """Name of a secret → its value in shell where it follows from those before it; empty where it is random."""
 
@@ -39,6 +40,7 @@ def generated(stack: Stack) -> list[str]:
         "webhook_secret": any(service.name == WEBHOOKS for service in stack.bundled),
         "postgres_monitor": "postgres-exporter" in stack.running,
         "platform_admin": any(service.name == "platform-services" for service in stack.bundled),
+        "provider_api_key": "simulators" in stack.running,
     }
     return [*(name for name in _VALUES if needs[name]), *(of_role(role_of(service)) for service in stack.on_postgres)]
 
@@ -65,5 +67,6 @@ def of_service(stack: Stack, service: Service) -> list[str]:
         "redis_password": "redis" in service.depends_on,
         "webhook_secret": service.name == WEBHOOKS,
         "platform_admin": service.name == "platform-services",
+        "provider_api_key": service.name in ("llm-orchestrator", "mcp-server"),
     }
     return [name for name, needed in wanted.items() if needed and name in generated(stack)]

@@ -1,122 +1,115 @@
-"""``POST /chat`` with ``{"message": "…", "model": "mistral-small", "tool": "word_count"}``.
+"""``POST /chat`` with ``{"message": "…", "model": "mistral-small", "tool": "word_count", "stream": false}``.
 
-Model and tool may be left out. Model "unavailable" is answered 502, "throttled" 429, "slow" after 2.5 s.
-Needs REDIS_URL, REDIS_PASSWORD_FILE, UPSTREAM_MCP_SERVER, UPSTREAM_SIMULATORS.
+All but the message may be left out. With ``"stream": true`` the answer is a stream of server-sent events:
+``{"delta": "…"}`` as it comes, then one named ``done`` with what would have been answered otherwise, or ``error``.
+
+Model "unavailable" is answered 502, "throttled" 429, "slow" after 2.5 s, "overloaded" 502; the stream of
+"broken-stream" ends with an error. Needs REDIS_URL, REDIS_PASSWORD_FILE, UPSTREAM_MCP_SERVER,
+UPSTREAM_SIMULATORS, PROVIDER_API_KEY_FILE.
 """
 
-import hashlib
-import time
+import math
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from llm_orchestrator.catalogue import DEFAULT, MODELS, Model
-from telemetry import DependencyError, Telemetry, faults, web
-from telemetry.cache import Cache
+from llm_orchestrator.chat import Chat, Turn, event
+from llm_orchestrator.mcp_client import NoSuchTool, ToolError, Tools
+from llm_orchestrator.metrics import ChatAccounts
+from llm_providers import DEFAULT, MODELS, ProviderError, Providers, ProviderThrottled
+from telemetry import DependencyError, Telemetry, get_logger, web
 
 CACHE_SECONDS = 30
-PROVIDER_TIMEOUT_SECONDS = 30.0
-TOKEN_BURN = faults.hook("token_burn")
+FAILURES = (DependencyError, NoSuchTool, ProviderError, ToolError)
+log = get_logger("llm_orchestrator")
 
 
-class Orchestrator:
-    """Cache, then tool, then provider."""
+class Endpoint:
+    """Chats over HTTP."""
 
-    def __init__(
-        self, telemetry: Telemetry, provider: httpx.AsyncClient, tools: httpx.AsyncClient, cache: Cache
-    ) -> None:
-        self._provider = provider
-        self._tools = tools
-        self._cache = cache
-        metrics = telemetry.metrics
-        labels = ["provider", "model"]
-        self._requests = metrics.counter("llm_requests_total", "Requests to providers.", [*labels, "status"])
-        self._seconds = metrics.histogram("llm_request_duration_seconds", "Duration of requests to providers.", labels)
-        for name, model in MODELS.items():
-            for status in ("success", "error", "throttled"):
-                self._requests.labels(model.provider, name, status)
-        self._tokens = metrics.counter("ai_tokens_total", "Tokens, by type input or output.", [*labels, "type"])
-        self._cost = metrics.counter("llm_cost_usd_total", "Cost in USD.", labels)
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
 
     async def chat(self, request: Request) -> Response:
         """One chat turn."""
         body = await web.read_json(request)
-        message = web.text(body, "message", 8000)
-        name = web.text(body, "model", 100, DEFAULT)
-        model = MODELS.get(name)
-        if model is None:
-            raise HTTPException(400, f"model must be one of {', '.join(MODELS)}")
-        key = hashlib.sha256(f"{name}\0{body.get('tool')}\0{message}".encode()).hexdigest()
-        found, _result = await self._cache.get(key)
-        if found is not None:
-            return JSONResponse({**found, "cached": True})
-        tool = await self._use_tool(web.text(body, "tool", 50), message) if "tool" in body else None
-        answer = await self._complete(name, model, message)
-        if isinstance(answer, Response):
-            return answer
-        answer["tool"] = tool
-        await self._cache.set(key, answer)
-        return JSONResponse({**answer, "cached": False})
-
-    async def _use_tool(self, tool: str, message: str) -> Any:
-        answer = await self._tools.post(httpx.URL(path=f"/tools/{tool}"), json={"text": message})
-        if answer.status_code == 404:
-            raise HTTPException(400, "no such tool")
-        if answer.is_error:
-            raise HTTPException(502, "the tool failed")
-        return answer.json()["result"]
-
-    async def _complete(self, name: str, model: Model, message: str) -> dict[str, Any] | Response:
-        start = time.perf_counter()
-        status = "error"
+        turn, stream = _turn(body), body.get("stream", False)
+        if not isinstance(stream, bool):
+            raise HTTPException(400, "stream must be true or false")
         try:
-            answer = await self._provider.post(
-                "/v1/chat/completions",
-                json={"model": name, "messages": [{"role": "user", "content": message}]},
-            )
-            if answer.status_code == 429:
-                status = "throttled"
-                retry = {"retry-after": answer.headers.get("retry-after", "1")}
-                return web.failure(429, "provider_throttled", f"{model.provider} is throttling", retry)
-            if answer.is_error:
-                return web.failure(502, "provider_failed", f"{model.provider} answered {answer.status_code}")
-            status = "success"
-            return self._bill(name, model, answer.json())
-        except DependencyError as error:
-            status = error.code
-            raise
-        finally:
-            self._requests.labels(model.provider, name, status).inc()
-            self._seconds.labels(model.provider, name).observe(time.perf_counter() - start)
+            if not stream:
+                return JSONResponse(await self._chat.answer(turn))
+            parts = self._chat.stream(turn)
+            # Waited for here, so that what fails before it is answered with a status of its own.
+            first = await anext(parts)
+        except FAILURES as error:
+            return _failure(error)
+        return StreamingResponse(_events(first, parts), media_type="text/event-stream")
 
-    def _bill(self, name: str, model: Model, completion: dict[str, Any]) -> dict[str, Any]:
-        usage = completion["usage"]
-        sent, received = (TOKEN_BURN.scaled(usage[part]) for part in ("prompt_tokens", "completion_tokens"))
-        cost = model.cost(sent, received)
-        self._tokens.labels(model.provider, name, "input").inc(sent)
-        self._tokens.labels(model.provider, name, "output").inc(received)
-        self._cost.labels(model.provider, name).inc(cost)
-        return {
-            "answer": completion["choices"][0]["message"]["content"],
-            "provider": model.provider,
-            "model": name,
-            "tokens": {"input": sent, "output": received},
-            "cost_usd": cost,
-        }
+
+async def _events(first: dict[str, Any], parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
+    yield event(first)
+    try:
+        async for part in parts:
+            yield event(part, None if "delta" in part else "done")
+    except FAILURES as error:
+        log.error("the stream failed", error=str(error))
+        yield event({"error": {"code": _failure_code(error), "message": _failure_message(error)}}, "error")
+
+
+def _turn(body: dict[str, Any]) -> Turn:
+    model = web.text(body, "model", 100, DEFAULT)
+    if model not in MODELS:
+        raise HTTPException(400, f"model must be one of {', '.join(MODELS)}")
+    return Turn(web.text(body, "message", 8000), model, web.text(body, "tool", 50) if "tool" in body else None)
+
+
+def _failure(error: Exception) -> Response:
+    """The answer to a turn that failed. DependencyError is left to the application's own handler."""
+    match error:
+        case ProviderThrottled():
+            wait = {"retry-after": str(math.ceil(error.retry_after))}
+            return web.failure(429, "provider_throttled", f"{error.provider} is throttling", wait)
+        case ProviderError():
+            log.error("provider failed", provider=error.provider, error=str(error))
+            return web.failure(502, _failure_code(error), _failure_message(error))
+        case NoSuchTool():
+            return web.failure(400, "http_error", "no such tool")
+        case ToolError():
+            log.error("tool failed", error=str(error))
+            return web.failure(502, _failure_code(error), "the tool failed")
+    raise error
+
+
+def _failure_code(error: Exception) -> str:
+    match error:
+        case DependencyError():
+            return error.code
+        case ProviderThrottled():
+            return "provider_throttled"
+        case ToolError() | NoSuchTool():
+            return "tool_failed"
+    return "provider_failed"
+
+
+def _failure_message(error: Exception) -> str:
+    """What the client is told: not what the provider said of a failure, which is for the log."""
+    if isinstance(error, ProviderError):
+        return f"{error.provider} answered {error.code}" if error.code >= 400 else f"{error.provider} broke off"
+    return f"{error.dependency} failed" if isinstance(error, DependencyError) else "the tool failed"
 
 
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the orchestrator."""
     cache = telemetry.cache(telemetry.redis(), "llm", CACHE_SECONDS)
-    orchestrator = Orchestrator(
-        telemetry,
-        telemetry.client("simulators", PROVIDER_TIMEOUT_SECONDS),
-        telemetry.client("mcp-server"),
-        cache,
-    )
-    return telemetry.app([Route("/chat", orchestrator.chat, methods=["POST"])])
+    accounts = ChatAccounts(telemetry)
+    providers = Providers(telemetry, accounts)
+    settings = telemetry.settings
+    tools = Tools(telemetry.client("mcp-server"), settings.service, settings.version)
+    endpoint = Endpoint(Chat(providers, tools, cache, accounts))
+    return telemetry.app([Route("/chat", endpoint.chat, methods=["POST"])])

@@ -1,6 +1,7 @@
 """``/mcp`` speaks the Model Context Protocol; ``GET /tools``, ``POST /tools/{tool}`` offer the tools as plain JSON.
 
-Needs REDIS_URL, REDIS_PASSWORD_FILE, DATABASE_URL, DATABASE_PASSWORD_FILE, UPSTREAM_AUTOMATION_SERVICES.
+Needs REDIS_URL, REDIS_PASSWORD_FILE, DATABASE_URL, DATABASE_PASSWORD_FILE, UPSTREAM_AUTOMATION_SERVICES,
+UPSTREAM_SIMULATORS, PROVIDER_API_KEY_FILE.
 """
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from llm_providers import Accounts, Providers
 from mcp_server.arguments import BadArguments
 from mcp_server.protocol import PATH, Protocol
 from mcp_server.requests import Requests
@@ -47,11 +49,21 @@ class Facade:
             return JSONResponse({"tool": name, "result": result})
 
 
+def _accounts(telemetry: Telemetry) -> Accounts:
+    metrics, labels = telemetry.metrics, ["provider", "model"]
+    return Accounts(
+        metrics.counter("mcp_api_calls_total", "Requests of tools to LLM providers.", [*labels, "status"]),
+        metrics.histogram("mcp_api_latency_seconds", "Duration of requests of tools to LLM providers.", labels),
+        metrics.counter("mcp_tokens_total", "Tokens that tools used, by type input or output.", [*labels, "type"]),
+    )
+
+
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the MCP server."""
     cache = telemetry.cache(telemetry.redis(), "mcp", CACHE_SECONDS)
     storage = Storage(telemetry, telemetry.postgres(SCHEMA), cache)
-    runner = Runner(telemetry, tools(storage, telemetry.client("automation-services")))
+    providers = Providers(telemetry, _accounts(telemetry))
+    runner = Runner(telemetry, tools(storage, telemetry.client("automation-services"), providers))
     requests = Requests(telemetry)
     protocol, facade = Protocol(telemetry, runner, storage, requests), Facade(runner, requests)
     telemetry.background(protocol.serve)

@@ -53,7 +53,7 @@ class Protocol:
         self._server: Server[Any] = Server(
             telemetry.settings.service,
             version=telemetry.settings.version,
-            instructions="Tools that count, remember, search and review texts; notes are resources.",
+            instructions="Tools that count, remember, search, review and summarize texts; notes are resources.",
             # Else the SDK asks itself for the list of tools at every call, and that would be counted.
             get_tool_input_schema=lambda name: schema(runner.tools[name].parameters) if name in runner.tools else None,
             on_list_tools=self._list_tools,

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from llm_providers import DEFAULT, MODELS, ProviderError, Providers
 from mcp_server.arguments import Parameters, Text, Whole
 from mcp_server.storage import MAX_FOUND, Storage
 
@@ -36,7 +37,7 @@ async def word_count(text: str) -> Any:
     return {"words": len(_WORD.findall(text)), "characters": len(text)}
 
 
-def tools(storage: Storage, automation: httpx.AsyncClient) -> Mapping[str, Tool]:
+def tools(storage: Storage, automation: httpx.AsyncClient, providers: Providers) -> Mapping[str, Tool]:
     """All tools by name; the label ``tool`` takes no other values."""
 
     async def remember(text: str) -> Any:
@@ -63,8 +64,17 @@ def tools(storage: Storage, automation: httpx.AsyncClient) -> Mapping[str, Tool]
             raise ToolFailed(f"automation-services answered {answer.status_code}")
         return answer.json()
 
+    async def summarize(text: str, model: str) -> Any:
+        try:
+            completion = await providers.complete(model, f"Summarize in one sentence: {text}")
+        except ProviderError as error:
+            raise ToolFailed(str(error)) from error
+        tokens = {"input": completion.usage.input, "output": completion.usage.output}
+        return {"summary": completion.text, "model": model, "tokens": tokens}
+
     part = {"text": Text("What the notes must contain.", 200)}
     limit = {"limit": Whole("How many.", 1, MAX_FOUND, MAX_FOUND)}
+    model = {"model": Text("Which model summarizes.", 100, tuple(MODELS), DEFAULT)}
     return {
         "word_count": Tool("Count the words and characters of a text.", _TEXT, word_count),
         "remember": Tool("Keep a text as a note, and tell its id.", _TEXT, remember, read_only=False),
@@ -73,4 +83,5 @@ def tools(storage: Storage, automation: httpx.AsyncClient) -> Mapping[str, Tool]
         "fetch": Tool("Read a whole note.", _ID, fetch),
         "forget": Tool("Delete a note.", _ID, forget, read_only=False),
         "review": Tool("Run the review pipeline on a text.", _TEXT, review),
+        "summarize": Tool("Let a language model summarize a text.", {**_TEXT, **model}, summarize),
     }

@@ -1,1 +1,1 @@
-"""Stand-ins for what is outside: an LLM provider and Airtable, in one server."""
+"""Stand-ins for what is outside: four LLM providers and Airtable, in one server."""

@@ -1,34 +1,51 @@
 """Routes of the simulators.
 
-    POST /v1/chat/completions        the part of the chat-completions API that the orchestrator uses
+    POST /mistral/v1/chat/completions, /kimi/v1/chat/completions, /glm/api/paas/v4/chat/completions, /claude/v1/messages
     GET, POST /v0/{base}/{table}     Airtable's records API
     DELETE /v0/{base}/{table}/{id}
     GET, POST /v0/chat/{channel}     messages of a chat
     GET /repos/{owner}/{repository}/contents/{path}   GitHub's API for files
 
-TRAFFIC_SEED, where set, makes the latencies the same in every run.
+Needs PROVIDER_API_KEY_FILE: the key that is right. May be set: TRAFFIC_SEED, which makes the latencies the same in
+every run; LLM_REQUESTS_PER_MINUTE and LLM_TOKENS_PER_MINUTE, the limits of each provider.
 """
-
-import random
 
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from simulators.airtable import Airtable
+from simulators.budget import Budget
 from simulators.chat import Chat
+from simulators.chat_completions import Glm, Kimi, Mistral
 from simulators.github import contents
-from simulators.llm import Llm
+from simulators.llm import Vendor
+from simulators.messages import Messages
+from simulators.shapes import Shape
 from telemetry import Telemetry
+
+REQUESTS_PER_MINUTE = "1200"
+TOKENS_PER_MINUTE = "400000"
 
 
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the simulators."""
-    llm = Llm(random.Random(telemetry.settings.environ.get("TRAFFIC_SEED")))
+    settings = telemetry.settings
+    key = settings.secret("PROVIDER_API_KEY_FILE")
+    requests = int(settings.number("LLM_REQUESTS_PER_MINUTE", REQUESTS_PER_MINUTE))
+    tokens = int(settings.number("LLM_TOKENS_PER_MINUTE", TOKENS_PER_MINUTE))
+
+    def vendor(path: str, shape: Shape) -> Route:
+        seed = settings.environ.get("TRAFFIC_SEED")
+        return Route(path, Vendor(shape, key, Budget(requests, tokens), seed).complete, methods=["POST"])
+
     airtable = Airtable()
     chat = Chat()
     return telemetry.app(
         [
-            Route("/v1/chat/completions", llm.complete, methods=["POST"]),
+            vendor("/mistral/v1/chat/completions", Mistral()),
+            vendor("/kimi/v1/chat/completions", Kimi()),
+            vendor("/glm/api/paas/v4/chat/completions", Glm()),
+            vendor("/claude/v1/messages", Messages()),
             Route("/v0/chat/{channel}", chat.post, methods=["POST"]),
             Route("/v0/chat/{channel}", chat.read, methods=["GET"]),
             Route("/repos/{owner}/{repository}/contents/{path:path}", contents, methods=["GET"]),

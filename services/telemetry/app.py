@@ -70,13 +70,24 @@ class Telemetry:
         return Breakers(self.metrics)
 
     def client(
-        self, dependency: str, timeout: float = 10.0, inner: httpx.AsyncBaseTransport | None = None
+        self,
+        dependency: str,
+        timeout: float = 10.0,
+        inner: httpx.AsyncBaseTransport | None = None,
+        at: str | None = None,
     ) -> httpx.AsyncClient:
-        """Client of the service ``dependency`` (UPSTREAM_…), closed at shutdown. ``timeout`` in seconds."""
+        """Client of the service ``dependency`` (UPSTREAM_…), closed at shutdown. ``timeout`` in seconds.
+
+        ``at`` is the base URL of a dependency that is no service of ours: it has a breaker and no health check.
+        """
         from telemetry import client
 
-        base_url = self.settings.upstream(dependency)
+        base_url = at or self.settings.upstream(dependency)
         found = client.build(dependency, base_url, self.tracing, self.breakers, timeout, inner)
+        if at is not None:
+            self.breakers.declare(dependency)
+            self._resources.append(found)
+            return found
         # Its own client: a health check must neither be traced nor held back by the breaker.
         checker = client.plain(base_url, TIMEOUT_SECONDS)
 

@@ -8,7 +8,6 @@ from api_gateway.webhooks import signature
 from automation_services.reviews import STAGES
 from automation_services.work import WORKFLOWS, WorkFailed, process_file
 from platform_services import passwords
-from simulators.app import build as build_simulators
 from tests.unit.services.helpers import Browser, MakeTelemetry
 
 
@@ -65,23 +64,3 @@ def test_passwords_are_verified_and_no_two_hashes_are_equal(monkeypatch: pytest.
     asyncio.run(run())
 
 
-def test_the_simulated_airtable_refuses_the_sixth_request_of_a_second(make_telemetry: MakeTelemetry) -> None:
-    browser = Browser(build_simulators(make_telemetry()))
-    answers = [browser.get("/v0/base/table") for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
-    assert answers[0].headers["x-ratelimit-remaining"] == "4"
-    assert 0 < float(answers[5].headers["retry-after"]) <= 1
-    assert browser.get("/v0/other/table").status_code == 200
-
-
-@pytest.mark.parametrize(("model", "status"), [("unavailable", 500), ("throttled", 429), ("mistral-small", 200)])
-def test_the_simulated_provider_does_what_its_model_says(
-    make_telemetry: MakeTelemetry, model: str, status: int
-) -> None:
-    browser = Browser(build_simulators(make_telemetry(TRAFFIC_SEED="1")))
-    body = {"model": model, "messages": [{"role": "user", "content": "one two three"}]}
-    answer = browser.post("/v1/chat/completions", json=body)
-    assert answer.status_code == status
-    if status == 200:
-        assert answer.json()["choices"][0]["message"]["content"] == "three two one"
-        assert answer.json()["usage"] == {"prompt_tokens": 3, "completion_tokens": 3}

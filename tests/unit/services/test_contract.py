@@ -26,6 +26,7 @@ def test_a_service_registers_every_metric_of_its_contract(
         "DATABASE_URL": "postgresql://lookout@127.0.0.1:1/lookout",
         "PLATFORM_ADMIN_FILE": str(tmp_path / "secret"),
         "WEBHOOK_SECRET_FILE": str(tmp_path / "secret"),
+        "PROVIDER_API_KEY_FILE": str(tmp_path / "secret"),
     }
     telemetry = make_telemetry(**environ)
     importlib.import_module(service.replace("-", "_") + ".app").build(telemetry)

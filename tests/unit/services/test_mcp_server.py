@@ -14,8 +14,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import RequestParamsMeta, TextContent
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from llm_orchestrator.mcp_client import NoSuchTool, ToolError, Tools
 from mcp_server.app import build
 from mcp_server.arguments import BadArguments, Parameters, Text, Whole, read, schema
+from simulators.app import build as build_simulators
 from telemetry import Telemetry
 from tests.unit.services.helpers import LogLines, MakeTelemetry
 from tests.unit.services.servers import serving
@@ -23,7 +25,7 @@ from tests.unit.services.servers import serving
 SERVICES = Path(__file__).parents[3] / "services"
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 Mode = Literal["auto", "legacy"]
-TOOLS = {"word_count", "remember", "search", "notes", "fetch", "forget", "review"}
+TOOLS = {"word_count", "remember", "search", "notes", "fetch", "forget", "review", "summarize"}
 
 
 class Served:
@@ -53,15 +55,20 @@ class Served:
 
 
 @pytest.fixture
-def served(make_telemetry: MakeTelemetry) -> Iterator[Served]:
-    telemetry = make_telemetry(
-        OTEL_SERVICE_NAME="mcp-server",
-        REDIS_URL="redis://127.0.0.1:1/0",
-        DATABASE_URL="postgresql://lookout@127.0.0.1:1/lookout",
-        UPSTREAM_AUTOMATION_SERVICES="http://127.0.0.1:1",
-    )
-    with serving(build(telemetry)) as url:
-        yield Served(url, telemetry)
+def served(make_telemetry: MakeTelemetry, tmp_path: Path) -> Iterator[Served]:
+    (tmp_path / "key").write_text("key-of-a-test")
+    keys = {"PROVIDER_API_KEY_FILE": str(tmp_path / "key"), "AIRTABLE_TOKEN_FILE": str(tmp_path / "key")}
+    with serving(build_simulators(make_telemetry(**keys))) as simulators:
+        telemetry = make_telemetry(
+            **keys,
+            OTEL_SERVICE_NAME="mcp-server",
+            REDIS_URL="redis://127.0.0.1:1/0",
+            DATABASE_URL="postgresql://lookout@127.0.0.1:1/lookout",
+            UPSTREAM_SIMULATORS=simulators,
+            UPSTREAM_AUTOMATION_SERVICES="http://127.0.0.1:1",
+        )
+        with serving(build(telemetry)) as url:
+            yield Served(url, telemetry)
 
 
 @ERAS
@@ -93,6 +100,7 @@ def test_a_tool_that_cannot_do_it_says_so_inside_of_its_result(served: Served, m
                 ("word_count", {"text": "x", "language": "en"}),
                 ("remember", {"text": "x"}),
                 ("review", {"text": "x"}),
+                ("summarize", {"text": "x", "model": "unavailable"}),
             )
         ]
 
@@ -103,10 +111,11 @@ def test_a_tool_that_cannot_do_it_says_so_inside_of_its_result(served: Served, m
     assert texts[1] == "no such argument: language"
     assert texts[2] == "postgres failed: dependency_unreachable"
     assert texts[3] == "automation-services failed: dependency_unreachable"
+    assert "mistral answered 500" in texts[4]
     assert served.value("mcp_tool_executions_total", tool="word_count", status="invalid") == 2
     assert served.value("mcp_tool_executions_total", tool="remember", status="error") == 1
     assert served.value("mcp_storage_operations_total", operation="store", backend="postgres", result="error") == 1
-    assert served.value("mcp_requests_total", method="tools/call", endpoint="/mcp", status="error") == 4
+    assert served.value("mcp_requests_total", method="tools/call", endpoint="/mcp", status="error") == 5
 
 
 @ERAS
@@ -118,6 +127,23 @@ def test_an_unknown_tool_is_an_error_of_the_protocol_and_no_label(served: Served
     served.talk(mode, converse)
     found = httpx.get(f"{served.url}/metrics", trust_env=False).text
     assert "invented" not in found
+
+
+def test_summarize_asks_a_provider_and_counts_it(served: Served) -> None:
+    async def converse(client: Client) -> Any:
+        return await client.call_tool("summarize", {"text": "alpha beta", "model": "claude-sonnet"})
+
+    result = served.talk("auto", converse).structured_content["result"]
+    assert result == {
+        "summary": "beta alpha sentence: one in Summarize",
+        "model": "claude-sonnet",
+        "tokens": {"input": 7, "output": 7},
+    }
+    labels = {"provider": "claude", "model": "claude-sonnet"}
+    assert served.value("mcp_api_calls_total", **labels, status="success") == 1
+    assert served.value("mcp_api_latency_seconds_count", **labels) == 1
+    assert served.value("mcp_tokens_total", **labels, type="input") == 7
+    assert served.value("mcp_tokens_total", **labels, type="output") == 7
 
 
 def test_a_session_is_a_connection_until_its_client_leaves(served: Served) -> None:
@@ -185,8 +211,7 @@ def test_a_trace_that_comes_inside_of_the_message_is_joined(served: Served, span
 
 
 def test_unknown_methods_are_one_label(served: Served) -> None:
-    prefix = "io.modelcontextprotocol"
-    envelope = {"_meta": {f"{prefix}/protocolVersion": "2026-07-28", f"{prefix}/clientCapabilities": {}}}
+    envelope = {"_meta": Tools(httpx.AsyncClient(), "test", "1")._meta}
     for method in ("a/b", "c/d"):
         headers = {
             "accept": "application/json, text/event-stream",
@@ -217,9 +242,55 @@ def test_the_plain_endpoint_runs_the_same_tools(served: Served) -> None:
     assert served.post("/tools/invented", json={}).status_code == 404
     assert served.post("/tools/word_count", json={}).status_code == 400
     assert served.post("/tools/search", json={"text": "x"}).status_code == 502
+    assert served.post("/tools/summarize", json={"text": "x", "model": "throttled"}).status_code == 502
     assert set(httpx.get(f"{served.url}/tools", trust_env=False).json()["tools"]) == TOOLS
-    assert served.value("mcp_requests_total", method="tools/call", endpoint="/tools/{tool}", status="error") == 3
+    assert served.value("mcp_requests_total", method="tools/call", endpoint="/tools/{tool}", status="error") == 4
     assert served.value("mcp_tool_executions_total", tool="word_count", status="success") == 1
+
+
+def test_the_orchestrator_s_own_client_speaks_the_protocol(served: Served) -> None:
+    async def converse() -> Any:
+        async with httpx.AsyncClient(base_url=served.url, trust_env=False) as http:
+            tools = Tools(http, "llm-orchestrator", "1")
+            with pytest.raises(NoSuchTool):
+                await tools.call("invented", {"text": "x"})
+            with pytest.raises(ToolError, match="postgres failed"):
+                await tools.call("search", {"text": "x"})
+            return await tools.call("word_count", {"text": "x y"})
+
+    assert asyncio.run(converse()) == {"words": 2, "characters": 3}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(200, json={"result": {"content": [{"text": "no"}], "isError": True}}), ToolError),
+        (httpx.Response(404, json={"error": {"code": -32601, "message": "Method not found"}}), ToolError),
+        (httpx.Response(400, json={"error": {"code": -32602, "message": "Unknown tool: x"}}), NoSuchTool),
+        (httpx.Response(421, text="Invalid Host header"), ToolError),
+        (httpx.Response(200, json={"result": {}}), ToolError),
+        (httpx.Response(200, json=[1]), ToolError),
+        (httpx.Response(200, text="event: message\n\n", headers={"content-type": "text/event-stream"}), ToolError),
+    ],
+)
+def test_the_orchestrator_s_client_tells_what_is_wrong(answer: httpx.Response, error: type[Exception]) -> None:
+    async def converse() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://x") as http:
+            await Tools(http, "test", "1").call("x", {})
+
+    with pytest.raises(error):
+        asyncio.run(converse())
+
+
+def test_the_orchestrator_s_client_reads_a_result_that_came_as_a_stream() -> None:
+    text = ': ping\r\n\r\nevent: message\r\ndata: {"result":{"structuredContent":{"result":7}}}\r\n\r\n'
+    answer = httpx.Response(200, text=text, headers={"content-type": "text/event-stream"})
+
+    async def converse() -> Any:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://x") as http:
+            return await Tools(http, "test", "1").call("x", {})
+
+    assert asyncio.run(converse()) == 7
 
 
 def test_arguments_are_what_their_schema_says() -> None:

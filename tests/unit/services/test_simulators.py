@@ -1,0 +1,126 @@
+"""The simulated providers behave as the documents of the real ones say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulators.app import build
+from simulators.budget import Budget
+from tests.unit.services.helpers import Browser, MakeTelemetry
+
+KEY = "key-of-a-test"
+BEARER = {"authorization": f"Bearer {KEY}"}
+CLAUDE = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+PATHS = {
+    "mistral": "/mistral/v1/chat/completions",
+    "kimi": "/kimi/v1/chat/completions",
+    "glm": "/glm/api/paas/v4/chat/completions",
+    "claude": "/claude/v1/messages",
+}
+
+
+@pytest.fixture
+def browser(make_telemetry: MakeTelemetry, tmp_path: Path) -> Browser:
+    (tmp_path / "key").write_text(KEY)
+    key = str(tmp_path / "key")
+    return Browser(build(make_telemetry(PROVIDER_API_KEY_FILE=key, TRAFFIC_SEED="1")))
+
+
+def asked(model: str = "any", **more: Any) -> dict[str, Any]:
+    """Body of a request."""
+    return {"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "one two three"}], **more}
+
+
+def test_a_window_of_a_minute_slides() -> None:
+    now = 0.0
+    budget = Budget(2, 100, lambda: now)
+    assert budget.spend(60) == 0
+    now = 10.0
+    assert budget.spend(60) == 50
+    assert budget.spend(40) == 0
+    assert (budget.requests_left, budget.tokens_left) == (0, 0)
+    now = 61.0
+    assert budget.spend(60) == 0
+    assert budget.seconds_to_reset() == 60
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "status", "kind"),
+    [
+        ("mistral", "throttled", 429, ("type", "rate_limited")),
+        ("kimi", "throttled", 429, ("error", "type", "rate_limit_reached_error")),
+        ("glm", "throttled", 429, ("error", "code", "1302")),
+        ("claude", "throttled", 429, ("error", "type", "rate_limit_error")),
+        ("mistral", "unavailable", 500, ("type", "internal_server_error")),
+        ("kimi", "overloaded", 429, ("error", "type", "engine_overloaded_error")),
+        ("glm", "overloaded", 429, ("error", "code", "1305")),
+        ("claude", "overloaded", 529, ("error", "type", "overloaded_error")),
+    ],
+)
+def test_each_provider_fails_in_its_own_way(
+    browser: Browser, provider: str, model: str, status: int, kind: tuple[str, ...]
+) -> None:
+    answer = browser.post(PATHS[provider], json=asked(model), headers={**BEARER, **CLAUDE})
+    assert answer.status_code == status
+    found = answer.json()
+    for key in kind[:-1]:
+        found = found[key]
+    assert found == kind[-1]
+    assert ("retry-after" in answer.headers) == (model == "throttled")
+
+
+@pytest.mark.parametrize("provider", sorted(PATHS))
+def test_a_provider_answers_only_to_its_key(browser: Browser, provider: str) -> None:
+    wrong = {"authorization": "Bearer wrong", "x-api-key": "wrong", "anthropic-version": "2023-06-01"}
+    assert browser.post(PATHS[provider], json=asked(), headers=wrong).status_code == 401
+    assert browser.post(PATHS[provider], json=asked()).status_code == 401
+
+
+def test_claude_requires_a_version_and_a_bound(browser: Browser) -> None:
+    answer = browser.post(PATHS["claude"], json=asked(), headers={"x-api-key": KEY})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    unbound = {key: value for key, value in asked().items() if key != "max_tokens"}
+    assert browser.post(PATHS["claude"], json=unbound, headers=CLAUDE).status_code == 400
+
+
+def test_claude_streams_named_events_in_the_documented_order(browser: Browser) -> None:
+    text = browser.post(PATHS["claude"], json=asked(stream=True), headers=CLAUDE).text
+    names = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert names == [
+        "message_start", "content_block_start", "ping", "content_block_delta", "content_block_stop",
+        "message_delta", "message_stop",
+    ]  # fmt: skip
+    data = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    assert [one["type"] for one in data] == names
+
+
+@pytest.mark.parametrize(("provider", "inside"), [("mistral", False), ("glm", False), ("kimi", True)])
+def test_the_usage_of_a_stream_is_where_each_provider_puts_it(browser: Browser, provider: str, inside: bool) -> None:
+    lines = browser.post(PATHS[provider], json=asked(stream=True), headers=BEARER).text.split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    last = json.loads(lines[-3].removeprefix("data: "))
+    usage = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
+    assert last["choices"][0].get("usage") == (usage if inside else None)
+    assert last.get("usage") == (None if inside else usage)
+
+
+@pytest.mark.parametrize("body", [{}, {"model": "x"}, asked(messages=[]), asked(messages=[1]), asked(max_tokens=0)])
+def test_a_wrong_request_is_refused_in_the_provider_s_shape(browser: Browser, body: dict[str, Any]) -> None:
+    answer = browser.post(PATHS["mistral"], json=body, headers=BEARER)
+    assert (answer.status_code, answer.json()["object"]) == (400, "error")
+
+
+def test_an_answer_is_cut_at_the_bound(browser: Browser) -> None:
+    answer = browser.post(PATHS["glm"], json=asked(max_tokens=2), headers=BEARER).json()
+    assert answer["choices"][0]["message"]["content"] == "three two"
+    assert answer["usage"]["completion_tokens"] == 2
+
+
+def test_the_simulated_airtable_refuses_the_sixth_request_of_a_second(browser: Browser) -> None:
+    answers = [browser.get("/v0/base/table") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert answers[0].headers["x-ratelimit-remaining"] == "4"
+    assert 0 < float(answers[5].headers["retry-after"]) <= 1
+    assert browser.get("/v0/other/table").status_code == 200
