@@ -191,7 +191,7 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
     }
     if stack.faults_port:
         environment["FAULTS_PORT"] = str(stack.faults_port)
-    for secret in ("webhook_secret", "provider_api_key", "platform_admin"):
+    for secret in ("webhook_secret", "provider_api_key", "airtable_token", "platform_admin"):
         if secret in secrets.of_service(stack, service):
             environment[f"{secret.upper()}_FILE"] = f"/run/secrets/{secret}"
     if service.name in VISITED:

@@ -19,6 +19,7 @@ _VALUES: Final = {
     "platform_admin": "",
     "postgres_monitor": "",
     "provider_api_key": "",
+    "airtable_token": "",
 }
 """Name of a secret → its value in shell where it follows from those before it; empty where it is random."""
 
@@ -41,6 +42,7 @@ def generated(stack: Stack) -> list[str]:
         "postgres_monitor": "postgres-exporter" in stack.running,
         "platform_admin": any(service.name == "platform-services" for service in stack.bundled),
         "provider_api_key": "simulators" in stack.running,
+        "airtable_token": "simulators" in stack.running,
     }
     return [*(name for name in _VALUES if needs[name]), *(of_role(role_of(service)) for service in stack.on_postgres)]
 
@@ -68,5 +70,6 @@ def of_service(stack: Stack, service: Service) -> list[str]:
         "webhook_secret": service.name == WEBHOOKS,
         "platform_admin": service.name == "platform-services",
         "provider_api_key": service.name in ("llm-orchestrator", "mcp-server"),
+        "airtable_token": service.name == "airtable-gateway",
     }
     return [name for name, needed in wanted.items() if needed and name in generated(stack)]

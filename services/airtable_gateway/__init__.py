@@ -1,1 +1,1 @@
-"""The one way to Airtable: knows its rate limit, waits once when throttled."""
+"""The one way to Airtable: keeps below its rate limit, waits for it, writes in batches."""

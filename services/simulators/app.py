@@ -6,8 +6,9 @@
     GET, POST /v0/chat/{channel}     messages of a chat
     GET /repos/{owner}/{repository}/contents/{path}   GitHub's API for files
 
-Needs PROVIDER_API_KEY_FILE: the key that is right. May be set: TRAFFIC_SEED, which makes the latencies the same in
-every run; LLM_REQUESTS_PER_MINUTE and LLM_TOKENS_PER_MINUTE, the limits of each provider.
+Needs PROVIDER_API_KEY_FILE and AIRTABLE_TOKEN_FILE: the keys that are right. May be set: TRAFFIC_SEED, which makes
+the latencies the same in every run; LLM_REQUESTS_PER_MINUTE and LLM_TOKENS_PER_MINUTE, the limits of each provider;
+AIRTABLE_REQUESTS_PER_SECOND of each base, AIRTABLE_PENALTY_SECONDS.
 """
 
 from starlette.routing import Route
@@ -25,6 +26,9 @@ from telemetry import Telemetry
 
 REQUESTS_PER_MINUTE = "1200"
 TOKENS_PER_MINUTE = "400000"
+# airtable.com/developers/web/api/rate-limits
+AIRTABLE_RATE = "5"
+AIRTABLE_PENALTY = "30"
 
 
 def build(telemetry: Telemetry) -> ASGIApp:
@@ -38,7 +42,11 @@ def build(telemetry: Telemetry) -> ASGIApp:
         seed = settings.environ.get("TRAFFIC_SEED")
         return Route(path, Vendor(shape, key, Budget(requests, tokens), seed).complete, methods=["POST"])
 
-    airtable = Airtable()
+    airtable = Airtable(
+        settings.secret("AIRTABLE_TOKEN_FILE"),
+        int(settings.number("AIRTABLE_REQUESTS_PER_SECOND", AIRTABLE_RATE)),
+        settings.number("AIRTABLE_PENALTY_SECONDS", AIRTABLE_PENALTY),
+    )
     chat = Chat()
     return telemetry.app(
         [
@@ -49,8 +57,8 @@ def build(telemetry: Telemetry) -> ASGIApp:
             Route("/v0/chat/{channel}", chat.post, methods=["POST"]),
             Route("/v0/chat/{channel}", chat.read, methods=["GET"]),
             Route("/repos/{owner}/{repository}/contents/{path:path}", contents, methods=["GET"]),
-            Route("/v0/{base}/{table}", airtable.list_records, methods=["GET"]),
-            Route("/v0/{base}/{table}", airtable.create, methods=["POST"]),
-            Route("/v0/{base}/{table}/{record}", airtable.delete, methods=["DELETE"]),
+            Route("/v0/{base}/{table}", airtable.around(airtable.list_records), methods=["GET"]),
+            Route("/v0/{base}/{table}", airtable.around(airtable.create), methods=["POST"]),
+            Route("/v0/{base}/{table}/{record}", airtable.around(airtable.delete), methods=["DELETE"]),
         ]
     )

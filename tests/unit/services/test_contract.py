@@ -27,6 +27,7 @@ def test_a_service_registers_every_metric_of_its_contract(
         "PLATFORM_ADMIN_FILE": str(tmp_path / "secret"),
         "WEBHOOK_SECRET_FILE": str(tmp_path / "secret"),
         "PROVIDER_API_KEY_FILE": str(tmp_path / "secret"),
+        "AIRTABLE_TOKEN_FILE": str(tmp_path / "secret"),
     }
     telemetry = make_telemetry(**environ)
     importlib.import_module(service.replace("-", "_") + ".app").build(telemetry)

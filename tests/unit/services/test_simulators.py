@@ -1,11 +1,14 @@
-"""The simulated providers behave as the documents of the real ones say."""
+"""The simulated providers and Airtable behave as the documents of the real ones say."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from simulators.airtable import Airtable
 from simulators.app import build
 from simulators.budget import Budget
 from tests.unit.services.helpers import Browser, MakeTelemetry
@@ -25,7 +28,7 @@ PATHS = {
 def browser(make_telemetry: MakeTelemetry, tmp_path: Path) -> Browser:
     (tmp_path / "key").write_text(KEY)
     key = str(tmp_path / "key")
-    return Browser(build(make_telemetry(PROVIDER_API_KEY_FILE=key, TRAFFIC_SEED="1")))
+    return Browser(build(make_telemetry(PROVIDER_API_KEY_FILE=key, AIRTABLE_TOKEN_FILE=key, TRAFFIC_SEED="1")))
 
 
 def asked(model: str = "any", **more: Any) -> dict[str, Any]:
@@ -118,9 +121,84 @@ def test_an_answer_is_cut_at_the_bound(browser: Browser) -> None:
     assert answer["usage"]["completion_tokens"] == 2
 
 
-def test_the_simulated_airtable_refuses_the_sixth_request_of_a_second(browser: Browser) -> None:
-    answers = [browser.get("/v0/base/table") for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
-    assert answers[0].headers["x-ratelimit-remaining"] == "4"
-    assert 0 < float(answers[5].headers["retry-after"]) <= 1
-    assert browser.get("/v0/other/table").status_code == 200
+class Base:
+    """Airtable with a clock that stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        airtable = Airtable(KEY, 5, 30.0, lambda: self.now)
+        path = "/v0/{base}/{table}"
+        self._browser = Browser(
+            Starlette(
+                routes=[
+                    Route(path, airtable.around(airtable.list_records), methods=["GET"]),
+                    Route(path, airtable.around(airtable.create), methods=["POST"]),
+                    Route(path + "/{record}", airtable.around(airtable.delete), methods=["DELETE"]),
+                ]
+            )
+        )
+
+    def ask(self, method: str = "GET", path: str = "/v0/base/table", headers: Any = BEARER, **options: Any) -> Any:
+        """One request; the next one comes a second later."""
+        answer = self._browser.request(method, path, headers=headers, **options)
+        self.now += 1
+        return answer
+
+    def burst(self, count: int, path: str = "/v0/base/table") -> list[int]:
+        """Requests all at the same time."""
+        return [self._browser.get(path, headers=BEARER).status_code for _ in range(count)]
+
+
+def test_the_sixth_request_of_a_second_is_refused_and_all_others_for_thirty_seconds() -> None:
+    base = Base()
+    assert base.burst(6) == [200] * 5 + [429]
+    refused = base.ask()
+    assert refused.json()["errors"][0]["error"] == "RATE_LIMIT_REACHED"
+    assert refused.headers["retry-after"] == "30"
+    base.now = 29.0
+    assert base.burst(1) == [429]
+    assert base.burst(1, "/v0/other/table") == [200]
+    base.now = 30.0
+    assert base.burst(5) == [200] * 5
+
+
+def test_records_come_in_pages() -> None:
+    base = Base()
+    for start in range(0, 25, 10):
+        records = [{"fields": {"n": n}} for n in range(start, min(start + 10, 25))]
+        assert base.ask("POST", json={"records": records}).status_code == 200
+    found: list[int] = []
+    query = {"pageSize": "10"}
+    while True:
+        page = base.ask(params=query).json()
+        found += [record["fields"]["n"] for record in page["records"]]
+        if "offset" not in page:
+            break
+        query["offset"] = page["offset"]
+    assert found == list(range(25))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"fields": {}}, "INVALID_REQUEST_MISSING_FIELDS"),
+        ({"records": [{"fields": {"n": n}} for n in range(11)]}, "INVALID_RECORDS"),
+        ({"records": [{"fields": {"n": 1}}, {"fields": {"n": {}}}]}, "INVALID_VALUE_FOR_COLUMN"),
+    ],
+)
+def test_a_wrong_record_is_refused_and_none_of_its_batch_is_kept(body: dict[str, Any], kind: str) -> None:
+    base = Base()
+    answer = base.ask("POST", json=body)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, kind)
+    assert base.ask().json() == {"records": []}
+
+
+def test_airtable_tells_what_else_is_wrong() -> None:
+    base = Base()
+    assert base.ask(headers={}).json()["error"]["type"] == "AUTHENTICATION_REQUIRED"
+    assert base.ask(params={"pageSize": "101"}).status_code == 422
+    assert base.ask(params={"offset": "itr/none"}).json()["error"]["type"] == "LIST_RECORDS_ITERATOR_NOT_AVAILABLE"
+    assert base.ask("DELETE", "/v0/base/table/recNone").status_code == 404
+    assert base.ask("POST", content=b"{").status_code == 422
+    assert base.ask(path="/v0/base/unavailable").status_code == 503
+    assert base.ask(path="/v0/base/throttled").headers["retry-after"] == "1"
