@@ -4,9 +4,9 @@ from prometheus_client import Counter, Histogram
 
 from llm_providers.catalogue import MODELS
 from llm_providers.completion import Limit, Usage
+from telemetry import CircuitOpen, TimedOut, Unreachable
 
-STATUSES = ("success", "error", "throttled", "cancelled")
-"""Known from the start; beside these the codes of telemetry.DependencyError."""
+STATUSES = ("success", "error", "throttled", "cancelled", Unreachable.code, TimedOut.code, CircuitOpen.code)
 
 
 class Accounts:

@@ -24,6 +24,7 @@ ATTEMPTS = 2
 MAX_RETRY_AFTER_SECONDS = 2.0
 """A longer wait is the caller's to decide on: whoever holds the connection would wait with it."""
 BACKOFF_SECONDS = (0.1, 0.4)
+"""Drawn anew each time, so that those who failed together don't come back together."""
 
 DIALECTS: dict[str, Dialect] = {
     "mistral": ChatCompletions(
@@ -160,7 +161,8 @@ def seconds_until_again(error: ProviderError | DependencyError) -> float | None:
     made. A timeout is not: the answer may be under way, and would be billed twice.
     """
     if isinstance(error, ProviderThrottled):
-        return error.retry_after if error.retry_after <= MAX_RETRY_AFTER_SECONDS else None
+        wait = error.retry_after + random.uniform(*BACKOFF_SECONDS)
+        return wait if error.retry_after <= MAX_RETRY_AFTER_SECONDS else None
     never_made = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
     if never_made or (isinstance(error, ProviderFailed) and error.again):
         return random.uniform(*BACKOFF_SECONDS)

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 
 from llm_providers import Accounts, Providers
 from mcp_server.arguments import BadArguments
-from mcp_server.protocol import PATH, Protocol
-from mcp_server.requests import Requests
+from mcp_server.protocol import Protocol
+from mcp_server.requests import CALL_PATH, LIST_PATH, PATH, Requests
 from mcp_server.runner import Runner, UnknownTool
 from mcp_server.storage import SCHEMA, Storage
 from mcp_server.tools import ToolFailed, tools
@@ -31,13 +31,13 @@ class Facade:
 
     async def list(self, _request: Request) -> Response:
         """Names of the tools."""
-        with self._requests.observe("tools/list", "/tools"):
+        with self._requests.observe("tools/list", LIST_PATH):
             return JSONResponse({"tools": sorted(self._runner.tools)})
 
     async def run(self, request: Request) -> Response:
         """Run one tool; its result is under ``result``."""
         name = request.path_params["tool"]
-        with self._requests.observe("tools/call", "/tools/{tool}"):
+        with self._requests.observe("tools/call", CALL_PATH):
             try:
                 result = await self._runner.run(name, await web.read_json(request))
             except UnknownTool:
@@ -70,7 +70,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
     return telemetry.app(
         [
             Route(PATH, protocol),
-            Route("/tools", facade.list, methods=["GET"]),
-            Route("/tools/{tool}", facade.run, methods=["POST"]),
+            Route(LIST_PATH, facade.list, methods=["GET"]),
+            Route(CALL_PATH, facade.run, methods=["POST"]),
         ]
     )

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from starlette.types import Receive, Scope, Send
 
 from mcp_server.arguments import BadArguments, schema
-from mcp_server.requests import Requests
+from mcp_server.requests import PATH, Requests
 from mcp_server.runner import Runner, UnknownTool
 from mcp_server.sdk import (
     CallNext,
@@ -29,11 +29,10 @@ from mcp_server.sdk import (
     StreamableHTTPSessionManager,
     TransportSecuritySettings,
 )
-from mcp_server.storage import Storage
+from mcp_server.storage import MAX_FOUND, Storage
 from mcp_server.tools import ToolFailed
 from telemetry import DependencyError, Telemetry, tracing, web
 
-PATH = "/mcp"
 MAX_SESSIONS = 200
 SESSION_IDLE_SECONDS = 300.0
 NOTE_URI = "note:///"
@@ -171,7 +170,7 @@ class Protocol:
     async def _list_resources(
         self, _ctx: Any, _params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        notes = await self._storage.newest(10)
+        notes = await self._storage.newest(MAX_FOUND)
         return types.ListResourcesResult(
             resources=[
                 types.Resource(uri=f"{NOTE_URI}{note['id']}", name=f"note {note['id']}", mime_type="text/plain")

@@ -22,6 +22,8 @@ METHODS = frozenset(
     }
 )
 OTHER = "other"
+PATH, LIST_PATH, CALL_PATH = "/mcp", "/tools", "/tools/{tool}"
+"""Where the protocol is spoken, and where its two most common methods are plain JSON."""
 SUCCESS, ERROR = "success", "error"
 
 
@@ -44,6 +46,14 @@ class Requests:
             "mcp_requests_total", "JSON-RPC requests and notifications.", ["method", "endpoint", "status"]
         )
         self._seconds = metrics.histogram("mcp_request_duration_seconds", "Duration of requests.")
+        known = [
+            *((method, PATH) for method in (*METHODS, OTHER)),
+            ("tools/list", LIST_PATH),
+            ("tools/call", CALL_PATH),
+        ]
+        for method, endpoint in known:
+            for status in (SUCCESS, ERROR):
+                self._requests.labels(method, endpoint, status)
 
     @contextmanager
     def observe(self, method: str, endpoint: str) -> Iterator[Outcome]:

@@ -146,7 +146,8 @@ def test_a_short_throttling_is_waited_for_as_the_provider_says(ask: MakeAsked, m
     with pytest.raises(ProviderThrottled):
         asked.complete("throttled")
     assert asked.requests("throttled", "throttled") == 2
-    assert waited == [1.0]
+    [wait] = waited
+    assert 1.1 <= wait <= 1.4
 
 
 @pytest.mark.parametrize(("model", "status"), [("unavailable", "500"), ("overloaded", "529")])
@@ -205,7 +206,7 @@ def test_only_what_certainly_generated_nothing_is_asked_again() -> None:
     never_made = Unreachable("mistral", "refused")
     never_made.__cause__ = httpx.ConnectError("refused")
     assert seconds_until_again(never_made) is not None
-    assert seconds_until_again(ProviderThrottled("mistral", 429, "", 1.5)) == 1.5
+    assert seconds_until_again(ProviderThrottled("mistral", 429, "", 1.5)) == pytest.approx(1.75, abs=0.16)
     assert seconds_until_again(ProviderThrottled("mistral", 429, "", 20)) is None
     assert seconds_until_again(Unreachable("mistral", "reset")) is None
     assert seconds_until_again(TimedOut("mistral", "late")) is None
