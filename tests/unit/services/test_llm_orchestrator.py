@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from llm_orchestrator.app import build
 from llm_providers import MODELS
+from lookout.verify.polling import NotYet, poll_until
 from mcp_server.app import build as build_mcp_server
+from simulators import llm
 from simulators.app import build as build_simulators
 from telemetry import Telemetry
 from tests.unit.services.helpers import MakeTelemetry
@@ -29,6 +32,16 @@ class Orchestrator:
     def chat(self, **body: Any) -> httpx.Response:
         """One turn."""
         return httpx.post(f"{self._url}/chat", json={"message": QUESTION, **body}, timeout=10, trust_env=False)
+
+    @contextmanager
+    def streamed(self, **body: Any) -> Iterator[httpx.Response]:
+        """One turn, whose answer is read as it comes."""
+        asked = {"message": QUESTION, **body}
+        with (
+            httpx.Client(timeout=10, trust_env=False) as client,
+            client.stream("POST", f"{self._url}/chat", json=asked) as answer,
+        ):
+            yield answer
 
     def requests(self, model: str, status: str) -> float | None:
         """llm_requests_total."""
@@ -140,3 +153,18 @@ def test_another_model_answers_while_the_circuit_of_a_provider_is_open(
 def test_a_fallback_is_a_model_of_another_provider() -> None:
     for model in MODELS.values():
         assert model.fallback is None or MODELS[model.fallback].provider != model.provider
+
+
+def test_a_client_that_leaves_ends_the_request_to_the_provider(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm, "SECONDS_PER_TOKEN", 0.1)
+    with orchestrator.streamed(model="claude-sonnet", stream=True) as answer:
+        next(answer.iter_text())
+
+    def cancelled() -> None:
+        if orchestrator.requests("claude-sonnet", "cancelled") != 1:
+            raise NotYet("it goes on")
+
+    poll_until(cancelled, "the end of the request", within=2, every=0.05)
+    assert orchestrator.value("ai_tokens_total", {"provider": "claude", "model": "claude-sonnet", "type": "input"}) == 9
