@@ -1,0 +1,1 @@
+"""The one window to the engine's socket: it lists the containers that want to be discovered, and does nothing else."""
