@@ -1,0 +1,4 @@
+from discoverer.app import build
+from telemetry import run
+
+run(build)
