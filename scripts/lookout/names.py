@@ -24,6 +24,9 @@ LIVE_PATH: Final = "/live/metrics"
 METRICS_PATH: Final = "/metrics"
 HEALTH_PATH: Final = "/health"
 
+DISCOVERED_FOLDER: Final = "/discovered"
+"""Where Prometheus reads the targets that the discoverer found."""
+
 LABEL_SERVICE: Final = "lookout.service"
 LABEL_CONFIG: Final = "lookout.config"
 LABEL_RECIPE: Final = "lookout.recipe"

@@ -37,6 +37,7 @@ FOLDERS: Final[Mapping[str, str]] = {
 
 STATEFUL: Final = (
     "prometheus", "alertmanager", "grafana", "loki", "promtail", "tempo", "jaeger", "postgres", "redis", "receiver",
+    "discoverer",
 )  # fmt: skip
 """Servers with a named volume of their own."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lookout import names
 from lookout.engine import moment
 from lookout.model import Stack, load
 from lookout.render import ROOT, render
@@ -98,6 +99,20 @@ def test_a_target_that_prometheus_does_not_have_is_named(stack: Stack, tmp_path:
     ]
     object.__setattr__(asked, "answers", {"targets": everything})
     assert live._targets(asked, {}).ok
+
+
+def test_a_discovered_target_is_told_and_required_by_nothing(stack: Stack, tmp_path: Path) -> None:
+    found_in = {"__meta_filepath": f"{names.DISCOVERED_FOLDER}/services.json"}
+    targets = [
+        {"scrapePool": job, "discoveredLabels": {"__address__": address}, "labels": {}, "health": "up"}
+        for job, address in live._expected_targets(played(stack, tmp_path))
+    ]
+    down = {"labels": {"service": "billing"}, "health": "down", "lastError": "no such host"}
+    good = {"labels": {"service": "cart"}, "health": "up", "lastError": ""}
+    strangers = [{"scrapePool": "services", "discoveredLabels": found_in, **target} for target in (good, down)]
+    asked = played(stack, tmp_path, targets=[*strangers, *targets])
+    assert live._targets(asked, {}).ok
+    assert live.discovered(asked) == [("billing", "no such host"), ("cart", "up")]
 
 
 def test_a_rule_that_prometheus_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:

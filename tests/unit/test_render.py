@@ -74,6 +74,38 @@ def test_what_needs_a_server_that_is_left_out_goes_with_it(stack: Stack) -> None
     assert "grafana_admin" not in files["bootstrap.sh"]
 
 
+def test_only_the_proxy_holds_the_socket_and_only_the_discoverer_reaches_it(stack: Stack) -> None:
+    images = {**as_written(stack), "cadvisor": ImageUse("lookout/services:abc", True)}
+    containers = yaml.safe_load(render(stack, images)["compose.yaml"])["services"]
+    assert [name for name, one in containers.items() if "docker.sock" in str(one.get("volumes"))] == ["engine-proxy"]
+    (network,) = containers["engine-proxy"]["networks"]
+    assert stack.networks[network].internal
+    assert {name for name, one in containers.items() if network in one.get("networks", ())} == {
+        "engine-proxy",
+        "discoverer",
+    }
+    assert not containers["engine-proxy"]["ports"] + containers["discoverer"]["ports"]
+
+
+@pytest.mark.parametrize("absent", ["discoverer", "engine-proxy"])
+def test_without_discovery_nothing_of_it_is_left(stack: Stack, absent: str) -> None:
+    servers = {name: server for name, server in stack.servers.items() if name != absent}
+    files = render(stack.model_copy(update={"servers": servers}))
+    project = yaml.safe_load(files["compose.yaml"])
+    assert not {"discoverer", "engine-proxy"} & set(project["services"])
+    assert "discoverer-data" not in project["volumes"]
+    assert not [path for path, text in files.items() if "discover" in text]
+
+
+def test_the_discoverer_knows_the_names_of_the_model_and_the_networks_of_prometheus(stack: Stack) -> None:
+    containers = yaml.safe_load(render(stack)["compose.yaml"])["services"]
+    environment = containers["discoverer"]["environment"]
+    assert set(containers) | {service.name for service in stack.services} <= set(environment["KNOWN_NAMES"].split(","))
+    networks = environment["SHARED_NETWORKS"].split(",")
+    assert set(networks) == {f"{stack.project}_{network}" for network in containers["prometheus"]["networks"]}
+    assert networks[0] == f"{stack.project}_guests", "the one that a refused container is told to join"
+
+
 def test_a_built_image_is_used_in_the_place_of_the_pinned_one(stack: Stack) -> None:
     images = {**as_written(stack), "loki": ImageUse("lookout/loki:abc", True)}
     assert yaml.safe_load(render(stack, images)["compose.yaml"])["services"]["loki"]["image"] == "lookout/loki:abc"
@@ -99,7 +131,7 @@ def test_every_server_that_cannot_reload_is_labelled_with_its_configuration(stac
             assert containers[server]["labels"][names.LABEL_CONFIG], server
 
 
-EXCEPTIONS = {"promtail": "0:0", "cadvisor": "0:0"}
+EXCEPTIONS = {"promtail": "0:0", "cadvisor": "0:0", "engine-proxy": "0:0"}
 """Containers that run as root, without capabilities: docs/security.md says why."""
 
 

@@ -29,6 +29,8 @@ ServerName = Literal[
     "receiver",
     "simulators",
     "traffic",
+    "discoverer",
+    "engine-proxy",
     "probe",
 ]
 Store = Literal["tempo", "jaeger"]
@@ -39,6 +41,7 @@ ScrapeClass = Literal["critical", "standard", "slow"]
 
 SERVES: dict[ServerName, ServerName] = {
     "promtail": "loki", "postgres-exporter": "postgres", "postgres-setup": "postgres", "redis-exporter": "redis",
+    "discoverer": "engine-proxy", "engine-proxy": "discoverer",
 }  # fmt: skip
 """A server that is of no use without another."""
 
@@ -337,6 +340,16 @@ class Stack(Part):
     def on_postgres(self) -> tuple[Service, ...]:
         """The bundled services that use the PostgreSQL of the bundle."""
         return tuple(s for s in self.bundled if "postgres" in s.depends_on and "postgres" in self.running)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of services and hosts that the model has given, which a discovered service cannot take."""
+        return tuple(sorted({*self.servers, *(service.name for service in self.services)}))
+
+    @property
+    def shared_networks(self) -> tuple[str, ...]:
+        """Networks on which Prometheus reaches a container of somebody else's, as the engine names them."""
+        return tuple(f"{self.project}_{network}" for network in self.servers["prometheus"].networks)
 
     def networks_of(self, service: Service) -> tuple[str, ...]:
         """The networks of a bundled service: it reaches databases only when it depends on one."""

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
-from .. import engine
+from .. import engine, names
 from ..engine import Compose
 from .http import CLIENT, get_json
 from .polling import NotYet
@@ -141,13 +141,14 @@ def _expected_targets(live: Live) -> set[tuple[str, str]]:
         groups = list(job.get("static_configs", []))
         for discovery in job.get("file_sd_configs", []):
             for file in discovery["files"]:
-                groups += _read(live, f"prometheus/{file}")
+                # A file outside the project is written by the stack itself: what stands there is expected by nobody.
+                groups += [] if file.startswith("/") else _read(live, f"prometheus/{file}")
         expected |= {(job["job_name"], address) for group in groups for address in group["targets"]}
     return expected
 
 
 def _targets(live: Live, _found: Containers) -> Verdict:
-    targets = live.targets()
+    targets = [target for target in live.targets() if not _is_discovered(target)]
     missing = [
         (
             target["labels"].get("service", target["labels"]["instance"]),
@@ -161,6 +162,20 @@ def _targets(live: Live, _found: Containers) -> Verdict:
     missing += [(address, f"{job}: is no target of Prometheus") for job, address in sorted(absent)]
     total = len(targets) + len(absent)
     return Verdict("targets up", total - len(missing), total, tuple(missing))
+
+
+def _is_discovered(target: Mapping[str, Any]) -> bool:
+    found_in = target["discoveredLabels"].get("__meta_filepath", "")
+    return str(found_in).startswith(f"{names.DISCOVERED_FOLDER}/")
+
+
+def discovered(live: Live) -> list[tuple[str, str]]:
+    """(service, "up" or why not) of each target that was discovered: told by `status`, and required by nothing."""
+    return sorted(
+        (target["labels"]["service"], "up" if target["health"] == "up" else target["lastError"] or target["health"])
+        for target in live.targets()
+        if _is_discovered(target)
+    )
 
 
 def _rules(live: Live, _found: Containers) -> Verdict:
