@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     command("smoke", _smoke, "ask what `status` asks, then follow a request to each service into its signals")
     command("down", _down, "stop the stack, keep its data")
     command("clean", _clean, "stop the stack, delete its data and secrets")
+    forget = command("forget", _forget, "forget a discovered service that does not run any more")
+    forget.add_argument("service")
     logs = command("logs", _logs, "follow the logs of containers")
     logs.add_argument("containers", nargs="*")
     fault = command("fault", _fault, "make a service fail for a time, where the model allows it (docs/faults.md)")
@@ -168,8 +170,11 @@ def _status(options: argparse.Namespace) -> int:
         raise Unsatisfied(project.failures(running, verdicts))
     try:
         alerts = live.firing(running.live)
+        found = live.discovered(running.live)
     except NotYet as reason:
         raise Unsatisfied(str(reason)) from reason
+    if found:
+        _say("\ndiscovered: " + ", ".join(f"{service} ({state})" for service, state in found))
     _say("\nfiring: " + (", ".join(alerts) or "Watchdog only"))
     return 0
 
@@ -208,6 +213,19 @@ def _kept(networks: Mapping[str, Sequence[str]]) -> str:
         + (f"because {', '.join(others)} is in it" if others else "empty, until the engine is started anew")
         for name, others in networks.items()
     )
+
+
+def _forget(options: argparse.Namespace) -> int:
+    engine.require()
+    running = project.opened(options.project)
+    if "discoverer" not in running.stack.running:
+        raise Unsatisfied("this project runs no discoverer, so no service was discovered")
+    command = ("exec", "-T", "discoverer", "python", "-m", "discoverer.forget", options.service)
+    done = running.compose(*command, check=False)
+    if done.returncode != 0:
+        raise Unsatisfied(done.stderr.strip())
+    _say(done.stdout.strip())
+    return 0
 
 
 def _logs(options: argparse.Namespace) -> int:
