@@ -33,6 +33,8 @@ derived redis_exporter "{\"redis://redis:6379\": \"$(cat secrets/redis_password)
 random webhook_secret
 random platform_admin
 random postgres_monitor
+random provider_api_key
+random airtable_token
 random postgres_app_mcp_server
 random postgres_app_platform_services
 [ -s secrets/slack ] || { echo "bootstrap: secrets/slack is missing: the model names it for a receiver; put the secret into that file" >&2; exit 2; }

@@ -8,7 +8,6 @@ from api_gateway.webhooks import signature
 from automation_services.reviews import STAGES
 from automation_services.work import WORKFLOWS, WorkFailed, process_file
 from platform_services import passwords
-from tests.unit.services.helpers import Browser, MakeTelemetry
 
 
 def test_a_webhook_signature_is_the_one_of_github() -> None:
@@ -62,5 +61,3 @@ def test_passwords_are_verified_and_no_two_hashes_are_equal(monkeypatch: pytest.
         assert not await passwords.verify_password("hunter3hunter3", first)
 
     asyncio.run(run())
-
-
