@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from automation_services.jobs import FINAL, KINDS, SLOTS, Delivery, Job, Queue
 from automation_services.work import WorkFailed
-from telemetry import DependencyError, Telemetry, get_logger
+from telemetry import DependencyError, Telemetry, faults, get_logger
 from telemetry.work import Running, Work, carried
 
 Handler = Callable[[Job], Awaitable[Any]]
@@ -19,6 +19,7 @@ RETRY_SECONDS = 0.5
 DRAIN_SECONDS = 4.0
 """Time for jobs in hand at shutdown; with 3 s for requests and 2 s for spans it stays below the 10 s of Docker."""
 POLL_SECONDS = 0.5
+QUEUE_STALL = faults.hook("queue_stall")
 T = TypeVar("T")
 log = get_logger("automation_services.controller")
 
@@ -102,6 +103,7 @@ class Controller:
     async def _slot(self, name: str) -> None:
         while not self._stopping.is_set():
             try:
+                await QUEUE_STALL.wait()
                 delivery = await self._queue.take(name)
                 self._is_back()
                 if delivery is not None:

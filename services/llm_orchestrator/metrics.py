@@ -2,9 +2,10 @@
 
 from llm_providers import MODELS, Accounts, Usage
 from llm_providers.completion import Limit
-from telemetry import Telemetry
+from telemetry import Telemetry, faults
 
 _LABELS = ("provider", "model")
+TOKEN_BURN = faults.hook("token_burn")
 
 
 class ChatAccounts(Accounts):
@@ -35,6 +36,7 @@ class ChatAccounts(Accounts):
 
     def usage(self, model: str, usage: Usage) -> None:
         """Tokens that the provider bills, and their cost."""
+        usage = Usage(TOKEN_BURN.scaled(usage.input), TOKEN_BURN.scaled(usage.output))
         super().usage(model, usage)
         self._cost.labels(MODELS[model].provider, model).inc(MODELS[model].cost(usage.input, usage.output))
 

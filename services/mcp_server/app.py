@@ -18,6 +18,7 @@ from mcp_server.runner import Runner, UnknownTool
 from mcp_server.storage import SCHEMA, Storage
 from mcp_server.tools import ToolFailed, tools
 from telemetry import Telemetry, web
+from telemetry.audit import caller
 
 CACHE_SECONDS = 20
 
@@ -39,7 +40,7 @@ class Facade:
         name = request.path_params["tool"]
         with self._requests.observe("tools/call", CALL_PATH):
             try:
-                result = await self._runner.run(name, await web.read_json(request))
+                result = await self._runner.run(name, await web.read_json(request), caller(request.headers))
             except UnknownTool:
                 raise HTTPException(404, "no such tool") from None
             except BadArguments as error:
@@ -61,9 +62,11 @@ def _accounts(telemetry: Telemetry) -> Accounts:
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the MCP server."""
     cache = telemetry.cache(telemetry.redis(), "mcp", CACHE_SECONDS)
-    storage = Storage(telemetry, telemetry.postgres(SCHEMA), cache)
+    database = telemetry.postgres(SCHEMA)
+    storage = Storage(telemetry, database, cache)
     providers = Providers(telemetry, _accounts(telemetry))
-    runner = Runner(telemetry, tools(storage, telemetry.client("automation-services"), providers))
+    known = tools(storage, telemetry.client("automation-services"), providers)
+    runner = Runner(telemetry, known, telemetry.audit(database, "tool_call"))
     requests = Requests(telemetry)
     protocol, facade = Protocol(telemetry, runner, storage, requests), Facade(runner, requests)
     telemetry.background(protocol.serve)

@@ -32,6 +32,7 @@ from mcp_server.sdk import (
 from mcp_server.storage import MAX_FOUND, Storage
 from mcp_server.tools import ToolFailed
 from telemetry import DependencyError, Telemetry, tracing, web
+from telemetry.audit import caller
 
 MAX_SESSIONS = 200
 SESSION_IDLE_SECONDS = 300.0
@@ -152,9 +153,12 @@ class Protocol:
             ]
         )
 
-    async def _call_tool(self, _ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def _call_tool(
+        self, ctx: ServerRequestContext[Any, Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        who = caller(getattr(ctx.request, "headers", {}))
         try:
-            result = await self._runner.run(params.name, params.arguments or {})
+            result = await self._runner.run(params.name, params.arguments or {}, who)
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {error}") from None
         except (BadArguments, ToolFailed) as error:

@@ -6,8 +6,10 @@ from typing import Any
 
 from mcp_server.arguments import Arguments, BadArguments, read
 from mcp_server.tools import Tool
-from telemetry import Telemetry, get_logger, tracing
+from telemetry import Telemetry, faults, get_logger, tracing
+from telemetry.audit import Audit
 
+TOOL_FAILURE = faults.hook("tool_failure")
 STATUSES = ("success", "error", "invalid")
 log = get_logger("mcp_server")
 
@@ -17,10 +19,14 @@ class UnknownTool(Exception):
 
 
 class Runner:
-    """Counts mcp_tool_executions_total{tool, status}; ``invalid`` is a call whose arguments are wrong."""
+    """Counts mcp_tool_executions_total{tool, status}; ``invalid`` is a call whose arguments are wrong.
 
-    def __init__(self, telemetry: Telemetry, tools: Mapping[str, Tool]) -> None:
+    Each call is recorded in the audit log; none takes place while that is away.
+    """
+
+    def __init__(self, telemetry: Telemetry, tools: Mapping[str, Tool], audit: Audit) -> None:
         self.tools = tools
+        self._audit = audit
         self._tracer = telemetry.tracing.tracer
         metrics = telemetry.metrics
         self._executions = metrics.counter("mcp_tool_executions_total", "Tools run.", ["tool", "status"])
@@ -30,8 +36,11 @@ class Runner:
             for status in STATUSES:
                 self._executions.labels(tool, status)
 
-    async def run(self, name: str, arguments: Arguments) -> Any:
-        """The result of a tool. Raises UnknownTool, BadArguments, ToolFailed or DependencyError."""
+    async def run(self, name: str, arguments: Arguments, who: str) -> Any:
+        """The result of a tool that ``who`` asked for.
+
+        Raises UnknownTool, BadArguments, ToolFailed or DependencyError.
+        """
         tool = self.tools.get(name)
         if tool is None:
             raise UnknownTool(name[:100])
@@ -44,7 +53,10 @@ class Runner:
             set_status_on_exception=False,
         ) as span:
             try:
-                result = await tool.run(**read(tool.parameters, arguments))
+                given = read(tool.parameters, arguments)
+                async with self._audit.around("tool_call", who=who, on=f"tool:{name}"):
+                    TOOL_FAILURE.fail()
+                    result = await tool.run(**given)
                 status = "success"
                 return result
             except BadArguments:

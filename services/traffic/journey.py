@@ -31,6 +31,16 @@ WORKFLOWS = (
     ("post_fetch", "<article><h1>Burn rates</h1></article><article><h1>Exemplars</h1></article>"),
     ("pdf_generation", "Weekly report\nAll is well."),
 )
+MANIFESTS = (
+    ("requirements.txt", "flask==2.3.3\nrequests>=2.28.2\n"),
+    ("package.json", '{\n  "dependencies": {\n    "react": "^18.2.0",\n    "axios": "1.6.8"\n  }\n}\n'),
+    ("go.mod", "module example.test/page\n\nrequire github.com/google/uuid v1.3.0\n"),
+)
+FORMULAS = (
+    "p | !p",
+    "(p -> q) & (q -> r) & (r -> s) & (s -> t) -> (p -> t)",
+    "(" + " & ".join(f"(p{n} -> p{n + 1})" for n in range(14)) + ") -> (p0 -> p14)",
+)
 PAGES = {"home": "/", "chat": "/chat", "records": "/records", "jobs": "/jobs", "orders": "/orders"}
 # (method, path, user agent): what scanners ask the address of an API for.
 SCANNED = (
@@ -67,6 +77,7 @@ class Journey:
         self._id = f"visit-{uuid.uuid4().hex}"
         self._page = "home"
         self._account: Account | None = None
+        self._ordered = ""
         self._events: list[dict[str, Any]] = []
 
     async def run(self) -> None:
@@ -136,7 +147,16 @@ class Journey:
 
     async def _order(self) -> None:
         order = {"item": "book", "amount": round(self._chance.uniform(1, 200), 2)}
-        await self._ask("order", "POST", "/api/orders", {201, 409}, order)
+        answer = await self._ask("order", "POST", "/api/orders", {201, 409}, order)
+        if answer is not None and answer.status_code == 201:
+            self._ordered = str(answer.json()["id"])
+
+    async def _refund(self) -> None:
+        """What was ordered comes back, and what came back before is refused."""
+        if not self._ordered:
+            await self._order()
+        for _ in range(2 if self._ordered else 0):
+            await self._ask("refund", "POST", "/api/refunds", {201, 409}, {"order": self._ordered})
 
     async def _order_declined(self) -> None:
         await self._ask("order_declined", "POST", "/api/orders", {409}, {"item": "book", "amount": 5000})
@@ -148,9 +168,11 @@ class Journey:
 
     async def _chat(self) -> None:
         message = self._chance.choice(QUESTIONS) + f" ({self._chance.randrange(20)})"
-        body = {"message": message, "model": self._chance.choice(MODELS)}
+        body: dict[str, Any] = {"message": message, "model": self._chance.choice(MODELS)}
         if self._happens(0.5):
             body["tool"] = "word_count"
+        if self._happens(0.2):
+            body["stream"] = True
         await self._ask("chat", "POST", "/api/chat", {200}, body)
 
     async def _chat_unavailable(self) -> None:
@@ -173,9 +195,9 @@ class Journey:
         await self._ask("malformed", "POST", "/api/orders", {400}, {"item": "book", "amount": "much"})
 
     async def _tool(self) -> None:
-        tool = self._chance.choice(["word_count", "remember", "search", "review"])
+        tool = self._chance.choice(["word_count", "remember", "search", "review", "notes", "summarize"])
         text = "budget" if tool == "search" else self._chance.choice(QUESTIONS)
-        await self._ask("tool", "POST", f"/api/tools/{tool}", {200}, {"text": text})
+        await self._ask("tool", "POST", f"/api/tools/{tool}", {200}, {} if tool == "notes" else {"text": text})
 
     async def _record_list(self) -> None:
         await self._ask("record_list", "GET", "/api/records?table=visits", {200, 429})
@@ -204,6 +226,22 @@ class Journey:
     async def _job_broken(self) -> None:
         job = {"kind": "file", "name": "broken.json", "content": "{"}
         await self._ask("job_broken", "POST", "/api/jobs", {202}, job)
+
+    async def _upgrade(self) -> None:
+        manifest, content = self._chance.choice(MANIFESTS)
+        body = {"manifest": manifest, "content": content, "across_majors": self._happens(0.3)}
+        await self._ask("upgrade", "POST", "/api/upgrades", {202}, body)
+
+    async def _upgrade_broken(self) -> None:
+        body = {"manifest": "package.json", "content": "{", "across_majors": False}
+        await self._ask("upgrade_broken", "POST", "/api/upgrades", {202}, body)
+
+    async def _proof(self) -> None:
+        claim = {"claim": "tautology", "formula": self._chance.choice(FORMULAS)}
+        await self._ask("proof", "POST", "/api/proofs", {202}, claim)
+
+    async def _proof_false(self) -> None:
+        await self._ask("proof_false", "POST", "/api/proofs", {202}, {"claim": "tautology", "formula": "p -> q"})
 
     # Steps of machines, which ask the gateway itself
 

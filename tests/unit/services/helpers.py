@@ -1,7 +1,8 @@
 """What the tests of services share: an environment, and a client that speaks ASGI to an application."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -16,6 +17,23 @@ ENVIRONMENT = {
 }
 MakeTelemetry = Callable[..., Telemetry]
 LogLines = Callable[[], list[dict[str, Any]]]
+
+
+class AuditInMemory:
+    """Takes the place of the audit log where there is no PostgreSQL: (action, who, on what, outcome) of each event."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str, str]] = []
+
+    @asynccontextmanager
+    async def around(self, action: str, *, who: str, on: str) -> AsyncIterator[None]:
+        """Remember how the block ends."""
+        outcome = "failure"
+        try:
+            yield
+            outcome = "success"
+        finally:
+            self.events.append((action, who, on, outcome))
 
 
 class Browser:

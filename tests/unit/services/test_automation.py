@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import httpx
@@ -43,7 +44,11 @@ Scenario = Callable[[httpx.AsyncClient, Memory], Awaitable[None]]
 
 def outside() -> httpx.AsyncClient:
     """The simulators, as the client of a dependency."""
-    simulators = build_simulators(Telemetry(Settings.load(ENVIRONMENT)))
+    with NamedTemporaryFile("w") as key:
+        key.write("key-of-a-test")
+        key.flush()
+        keys = {"PROVIDER_API_KEY_FILE": key.name, "AIRTABLE_TOKEN_FILE": key.name}
+        simulators = build_simulators(Telemetry(Settings.load(ENVIRONMENT | keys)))
     return httpx.AsyncClient(transport=httpx.ASGITransport(simulators), base_url="http://simulators")
 
 
@@ -57,7 +62,7 @@ def serve(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, scenario: Scena
 
     async def run() -> None:
         async with (
-            telemetry._lifespan(None),  # type: ignore[arg-type]
+            telemetry.running(),
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
         ):
             await scenario(client, memory)

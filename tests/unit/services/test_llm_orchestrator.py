@@ -16,7 +16,7 @@ from mcp_server.app import build as build_mcp_server
 from simulators import llm
 from simulators.app import build as build_simulators
 from telemetry import Telemetry
-from tests.unit.services.helpers import MakeTelemetry
+from tests.unit.services.helpers import AuditInMemory, MakeTelemetry
 from tests.unit.services.servers import serving
 
 QUESTION = "one two three four five six seven eight nine"
@@ -50,7 +50,9 @@ class Orchestrator:
 
 
 @pytest.fixture
-def orchestrator(make_telemetry: MakeTelemetry, tmp_path: Path) -> Iterator[Orchestrator]:
+def orchestrator(
+    make_telemetry: MakeTelemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Orchestrator]:
     (tmp_path / "key").write_text("key-of-a-test")
     environ = {
         "PROVIDER_API_KEY_FILE": str(tmp_path / "key"),
@@ -61,7 +63,9 @@ def orchestrator(make_telemetry: MakeTelemetry, tmp_path: Path) -> Iterator[Orch
     }
     with serving(build_simulators(make_telemetry(**environ))) as simulators:
         environ["UPSTREAM_SIMULATORS"] = simulators
-        with serving(build_mcp_server(make_telemetry(**environ))) as mcp_server:
+        tools = make_telemetry(**environ)
+        monkeypatch.setattr(tools, "audit", lambda *_: AuditInMemory())
+        with serving(build_mcp_server(tools)) as mcp_server:
             telemetry = make_telemetry(**environ, UPSTREAM_MCP_SERVER=mcp_server, OTEL_SERVICE_NAME="llm-orchestrator")
             with serving(build(telemetry)) as url:
                 yield Orchestrator(url, telemetry)

@@ -19,7 +19,7 @@ from mcp_server.app import build
 from mcp_server.arguments import BadArguments, Parameters, Text, Whole, read, schema
 from simulators.app import build as build_simulators
 from telemetry import Telemetry
-from tests.unit.services.helpers import LogLines, MakeTelemetry
+from tests.unit.services.helpers import AuditInMemory, LogLines, MakeTelemetry
 from tests.unit.services.servers import serving
 
 SERVICES = Path(__file__).parents[3] / "services"
@@ -31,9 +31,10 @@ TOOLS = {"word_count", "remember", "search", "notes", "fetch", "forget", "review
 class Served:
     """The running server."""
 
-    def __init__(self, url: str, telemetry: Telemetry) -> None:
+    def __init__(self, url: str, telemetry: Telemetry, audit: AuditInMemory) -> None:
         self.url = url
         self.telemetry = telemetry
+        self.audit = audit
 
     def value(self, name: str, **labels: str) -> float | None:
         """A metric, after a scrape."""
@@ -55,7 +56,8 @@ class Served:
 
 
 @pytest.fixture
-def served(make_telemetry: MakeTelemetry, tmp_path: Path) -> Iterator[Served]:
+def served(make_telemetry: MakeTelemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    audit = AuditInMemory()
     (tmp_path / "key").write_text("key-of-a-test")
     keys = {"PROVIDER_API_KEY_FILE": str(tmp_path / "key"), "AIRTABLE_TOKEN_FILE": str(tmp_path / "key")}
     with serving(build_simulators(make_telemetry(**keys))) as simulators:
@@ -67,8 +69,9 @@ def served(make_telemetry: MakeTelemetry, tmp_path: Path) -> Iterator[Served]:
             UPSTREAM_SIMULATORS=simulators,
             UPSTREAM_AUTOMATION_SERVICES="http://127.0.0.1:1",
         )
+        monkeypatch.setattr(telemetry, "audit", lambda *_: audit)
         with serving(build(telemetry)) as url:
-            yield Served(url, telemetry)
+            yield Served(url, telemetry, audit)
 
 
 @ERAS
@@ -84,6 +87,7 @@ def test_a_client_of_the_sdk_lists_tools_and_calls_one(served: Served, mode: Mod
     assert called.structured_content == {"result": {"words": 2, "characters": 7}}
     assert served.value("mcp_tool_executions_total", tool="word_count", status="success") == 1
     assert served.value("mcp_tool_duration_seconds_count", tool="word_count") == 1
+    assert served.audit.events == [("tool_call", "anonymous", "tool:word_count", "success")]
     requests = {"endpoint": "/mcp", "status": "success"}
     assert served.value("mcp_requests_total", method="tools/call", **requests) == 1
     opening = "initialize" if mode == "legacy" else "server/discover"
