@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import telemetry as library
+from lookout.render import ROOT
 from telemetry import Telemetry, get_logger
 from telemetry.logs import LEVELS
 from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
@@ -275,3 +276,13 @@ def test_every_level_is_shown_from_the_start(make_telemetry: MakeTelemetry) -> N
     telemetry = make_telemetry()
     value = telemetry.metrics.registry.get_sample_value
     assert [value("log_messages_total", {"level": level}) for level in LEVELS] == [0, 0, 0]
+
+
+def test_every_field_of_a_failed_request_is_in_the_documentation(
+    make_telemetry: MakeTelemetry, log_lines: LogLines
+) -> None:
+    asyncio.run(until_gone(app(make_telemetry()), "/breaking_off", after=100))
+    page = (ROOT / "docs" / "logs.md").read_text(encoding="utf-8")
+    fields = {field for line in log_lines() for field in line}
+    assert {"exception", "status_sent", "error_type"} <= fields
+    assert [field for field in fields if f"`{field}`" not in page] == []
