@@ -59,4 +59,4 @@ test-integration: setup  ## tests on a running stack of their own
 	@$(PYTEST) tests/integration tests/export
 
 bench: setup  ## measure, as JSON
-	@PYTHONPATH=scripts $(PYTHON) -m tests.benchmarks
+	@PYTHONPATH=scripts:services $(PYTHON) -m tests.benchmarks

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 
-from . import bring_up, cold, delivery, rendering
+from . import bring_up, cold, delivery, load, rendering, telemetry
 
 BENCHMARKS = {
     "render": rendering.measure,
     "bring_up": bring_up.measure,
     "delivery": delivery.measure,
+    "telemetry": telemetry.measure,
+    "load": load.measure,
     "cold": cold.measure,
 }
 
