@@ -1,6 +1,7 @@
 """PostgreSQL with a client span, a duration and a circuit breaker around each named query."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -18,6 +19,7 @@ NAME = "postgres"
 POOL_SIZE = 5
 RETRY_SECONDS = 1.0
 QUERY_TIMEOUT_SECONDS = 5.0
+GRACE_SECONDS = 0.5
 ACQUIRE_TIMEOUT_SECONDS = 2.0
 # What it may take to make a connection usable for the next query.
 RESET_TIMEOUT_SECONDS = 1.0
@@ -153,14 +155,17 @@ class Postgres:
             raise Unreachable(NAME, "not connected yet")
         try:
             connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+            # What comes after a query that timed out, a rollback, would wait as long once more.
+            end = asyncio.get_running_loop().call_later(QUERY_TIMEOUT_SECONDS + GRACE_SECONDS, _terminate, connection)
             try:
                 return await query(connection)
             except (TimeoutError, asyncio.CancelledError):
                 # To give it back would wait until the server has confirmed that it cancelled the query, and a server
                 # that hangs never does.
-                connection.terminate()
+                _terminate(connection)
                 raise
             finally:
+                end.cancel()
                 await self._release(connection)
         except TimeoutError as error:
             raise TimedOut(NAME, "no answer in time") from error
@@ -175,3 +180,9 @@ class Postgres:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # The query has its result; a connection that cannot be reset is closed by the pool.
             log.info("a database connection could not be used again", error=f"{type(error).__name__}: {error}")
+
+
+def _terminate(connection: Any) -> None:
+    # The driver may have ended it, and taken it back, by itself.
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
