@@ -29,6 +29,7 @@ def notified(stack: Project, since: float, **wanted: str) -> dict[str, Any]:
     ("service", "tier", "within"), [("llm-orchestrator", "critical", 15), ("saga-orchestrator", "standard", 90)]
 )
 def test_a_killed_service_is_reported_down_and_up_again(stack: Project, service: str, tier: str, within: float) -> None:
+    poll_until(lambda: watched(stack, service), "a minute of scrapes", 90)
     container = stack.compose.containers()[service]["Id"]
     killed = time.time()
     engine.run("kill", container)
@@ -55,6 +56,7 @@ def test_a_killed_service_is_reported_down_and_up_again(stack: Project, service:
 
 def test_a_hanging_service_is_reported_before_its_probe_ends_it(stack: Project) -> None:
     service = "llm-orchestrator"
+    poll_until(lambda: watched(stack, service), "a minute of scrapes", 90)
     poll_until(lambda: quiet(stack, service), "nothing fires", 90)
     hung = send(stack, service, signal.SIGSTOP)
     try:
@@ -69,6 +71,12 @@ def test_a_hanging_service_is_reported_before_its_probe_ends_it(stack: Project) 
     poll_until(
         lambda: notified(stack, hung, alertname="ServiceDown", service=service, status="resolved"), "its end", 60
     )
+
+
+def watched(stack: Project, service: str) -> None:
+    """Raises NotYet while a service may still be starting: until then its ServiceDown is held back."""
+    if not stack.live.query(f'up{{job=~"services(-live)?", service="{service}"}} offset 1m'):
+        raise NotYet("it has been scraped for less than a minute")
 
 
 def quiet(stack: Project, service: str) -> None:
