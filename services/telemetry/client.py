@@ -16,8 +16,6 @@ from telemetry.tracing import Tracing
 CONNECT_TIMEOUT_SECONDS = 1.0
 # Methods that do no more when they come twice (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
-# Answers of something between here and the service, or of a service that is about to end or to start.
-PASSING = frozenset({502, 503, 504})
 ATTEMPTS = 3
 WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER_SECONDS = 0.05, 0.5, 0.1
 
@@ -33,8 +31,9 @@ class _ServerError(DependencyError):
 class ObservedTransport(httpx.AsyncBaseTransport):
     """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors.
 
-    A request that may come twice is sent up to ATTEMPTS times where there was no connection, or a passing error. The
-    breaker sees what came of it in the end. What timed out is not tried again: the caller has waited enough.
+    A request that may come twice is sent up to ATTEMPTS times where there was no connection. The breaker sees what came
+    of it in the end. What was answered is not asked again, for the service that answered has tried already, and tries
+    multiply along a chain of services; nor is what timed out: the caller has waited enough.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, dependency: str, tracing: Tracing, breakers: Breakers) -> None:
@@ -48,7 +47,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
         try:
             async with self._breakers.guard(self._dependency):
                 async for attempt in stamina.retry_context(
-                    on=_is_passing,
+                    on=Unreachable,
                     attempts=attempts,
                     timeout=None,
                     wait_initial=WAIT_SECONDS,
@@ -56,7 +55,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                     wait_jitter=JITTER_SECONDS,
                 ):
                     with attempt:
-                        return await self._attempt(request, attempt.num, attempts)
+                        return await self._attempt(request, attempt.num)
         except _ServerError as error:
             return error.response
         except CircuitOpen:
@@ -65,7 +64,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                 raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, request: httpx.Request, number: int, attempts: int) -> httpx.Response:
+    async def _attempt(self, request: httpx.Request, number: int) -> httpx.Response:
         with self._span(request, number) as span:
             request.headers.update(tracing.inject(ids.headers()))
             try:
@@ -79,10 +78,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                 tracing.fail(span, str(response.status_code))
         if response.status_code < 500:
             return response
-        failure = _ServerError(self._dependency, response)
-        if number < attempts and _is_passing(failure):
-            await response.aclose()
-        raise failure
+        raise _ServerError(self._dependency, response)
 
     def _span(self, request: httpx.Request, number: int) -> AbstractContextManager[trace.Span]:
         attributes: dict[str, str | int] = {
@@ -102,13 +98,6 @@ class ObservedTransport(httpx.AsyncBaseTransport):
 def _may_come_twice(request: httpx.Request) -> bool:
     # A body that is read from somewhere cannot be read again.
     return request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
-
-
-def _is_passing(error: Exception) -> bool:
-    if isinstance(error, _ServerError):
-        # One that says when to come again does not want to be asked before.
-        return error.response.status_code in PASSING and "retry-after" not in error.response.headers
-    return isinstance(error, Unreachable)
 
 
 @cache
