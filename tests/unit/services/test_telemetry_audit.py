@@ -15,7 +15,8 @@ NO_DATABASE = {"DATABASE_URL": "postgresql://app_shop@127.0.0.1:1/lookout"}
 
 
 @pytest.fixture
-def telemetry(make_telemetry: MakeTelemetry) -> Telemetry:
+def telemetry(make_telemetry: MakeTelemetry, log_lines: LogLines) -> Telemetry:  # noqa: ARG001
+    # What is written is caught before logging is set up, which keeps the stdout that it finds.
     return make_telemetry(**NO_DATABASE)
 
 
