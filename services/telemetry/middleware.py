@@ -61,6 +61,7 @@ class Observed:
         token = otel_context.attach(trace.set_span_in_context(span, parent))
         ids_token = ids.bind(bound)
         exchange = _Exchange(receive, send, bound)
+        slow = asyncio.get_running_loop().call_later(self._tracing.slow_after, self._tracing.mark_slow, span)
         self._in_flight.inc()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -70,6 +71,7 @@ class Observed:
         except Exception as error:
             await self._on_exception(exchange, error)
         finally:
+            slow.cancel()
             self._in_flight.dec()
             seconds = (exchange.ended or time.perf_counter()) - start
             self._finish(span, method, self._templates.of(scope, root_path), exchange, seconds)

@@ -38,7 +38,7 @@ class Tracing:
         resource = Resource.create({**settings.resource, **named})
         self.provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         self._kept_below = round(settings.keep_ratio * 2**_RANDOM_BITS)
-        self._slow = settings.keep_slower_than
+        self.slow_after = settings.keep_slower_than
         exporter = exporter or _exporter(settings)
         if exporter is not None:
             limit = whole_number(settings.environ, "OTEL_BSP_MAX_QUEUE_SIZE", str(MAX_QUEUE))
@@ -50,7 +50,16 @@ class Tracing:
 
         The ratio looks at the id alone, so every service that a trace passes decides the same.
         """
-        return failed or seconds >= self._slow or trace_id & (2**_RANDOM_BITS - 1) < self._kept_below
+        return failed or seconds >= self.slow_after or trace_id & (2**_RANDOM_BITS - 1) < self._kept_below
+
+    def mark_slow(self, span: trace.Span) -> None:
+        """Has the trace of a request that still runs kept: called once it has run for ``slow_after`` seconds.
+
+        The collector decides a few seconds after the first span of a trace has come. The span of a request that
+        takes longer than that comes too late to be asked for its mark, so a small one is sent ahead of it.
+        """
+        context = trace.set_span_in_context(span)
+        self.tracer.start_span("slow", context, attributes={KEEP: True}).end()
 
     @contextmanager
     def client_span(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[trace.Span]:

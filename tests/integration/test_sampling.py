@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lookout import cli
 from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
 from tests.integration.journeys import FAILING, JOURNEYS, Journey, kept_traceparent, travel, unkept_traceparent
@@ -41,6 +42,25 @@ def test_a_slow_request_leaves_its_trace(stack: Project) -> None:
     sent = unkept_traceparent()
     assert travel(stack, SLOW, {"traceparent": sent}).status_code == SLOW.status
     wait_stored(stack, [sent])
+
+
+def test_a_request_that_outlasts_the_collectors_decision_leaves_all_of_its_trace(stack: Project) -> None:
+    arguments = ["--project", str(stack.folder), "fault", "saga-orchestrator", "delay", "--delay", "12"]
+    assert cli.main(arguments) == 0
+    order, sent = JOURNEYS[2], unkept_traceparent()
+    try:
+        answer = travel(stack, order, {"traceparent": sent})
+        assert answer.status_code == order.status, answer.text
+        assert answer.elapsed.total_seconds() > 12
+    finally:
+        assert cli.main(["--project", str(stack.folder), "faults", "--clear", "saga-orchestrator"]) == 0
+
+    def whole() -> None:
+        services = set(stack.live.trace(sent.split("-")[1]))
+        if not set(order.crosses) <= services:
+            raise NotYet(f"the trace has only {sorted(services)}")
+
+    poll_until(whole, "the trace with all of its services", within=60, every=1)
 
 
 def test_fast_requests_outside_the_share_leave_none(stack: Project) -> None:

@@ -56,6 +56,17 @@ def test_the_model_cannot_be_changed_after_it_was_read() -> None:
         stack.project = "other"
 
 
+def test_faults_are_off_unless_the_model_turns_them_on(tmp_path: Path) -> None:
+    assert load([ROOT / "stack.yaml"]).faults_port is None
+    assert overlaid(tmp_path, "faults: true\n").faults_port == 7199
+
+
+@pytest.mark.parametrize(("slow", "wait"), [("1s", "5s"), ("250ms", "4.25s"), ("30s", "34s")])
+def test_the_collector_waits_longer_than_it_takes_a_request_to_be_slow(tmp_path: Path, slow: str, wait: str) -> None:
+    overlay = f"traces: {{keep: {{slower_than: {slow}}}}}\n"
+    assert overlaid(tmp_path, overlay).traces.keep.decided_after == wait
+
+
 def test_a_trace_store_runs_only_when_it_is_chosen(tmp_path: Path) -> None:
     assert "jaeger" not in load([ROOT / "stack.yaml"]).running
     assert "tempo" not in overlaid(tmp_path, "traces: {stores: [jaeger]}\n").running

@@ -264,6 +264,15 @@ class Keep(Part):
     slower_than: Duration
     rest: Percent
 
+    @property
+    def decided_after(self) -> str:
+        """How long the collector waits for the spans of a trace, from the first on.
+
+        A request that becomes slow while it runs is marked then; the mark needs up to a second to be sent, and more
+        on a machine that is busy.
+        """
+        return f"{self.slower_than.seconds + 4:g}s"
+
 
 class Traces(Part):
     """Where traces are stored, and which."""

@@ -153,9 +153,25 @@ def test_exemplars_point_only_at_kept_traces(make_telemetry: MakeTelemetry, span
         http.get(path)
     telemetry.tracing.provider.force_flush()
     kept = {span.name: (span.attributes or {}).get("lookout.keep", False) for span in spans.get_finished_spans()}
-    assert kept == {"GET /items/{item}": False, "GET /broken": True, "GET /slow": True}
+    assert kept == {"GET /items/{item}": False, "GET /broken": True, "GET /slow": True, "slow": True}
     ids = {format(s.context.trace_id, "032x") for s in spans.get_finished_spans() if kept[s.name]}
     assert set(exemplars(telemetry)) == ids
+
+
+def test_a_slow_request_is_marked_while_it_still_runs(
+    make_telemetry: MakeTelemetry, spans: InMemorySpanExporter
+) -> None:
+    telemetry = make_telemetry(TRACE_KEEP_RATIO="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.2")
+    http = client(telemetry)
+    http.get("/items/1")
+    http.get("/slow")
+    telemetry.tracing.provider.force_flush()
+    _quick, ahead, request = spans.get_finished_spans()
+    assert (ahead.name, request.name) == ("slow", "GET /slow")
+    assert ahead.parent == request.context
+    assert ahead.end_time is not None
+    assert request.end_time is not None
+    assert request.end_time - ahead.end_time > 100_000_000
 
 
 def test_the_ratio_looks_at_the_trace_id_alone(make_telemetry: MakeTelemetry) -> None:
