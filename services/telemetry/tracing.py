@@ -40,6 +40,7 @@ class Tracing:
         self._kept_below = round(settings.keep_ratio * 2**_RANDOM_BITS)
         self.slow_after = settings.keep_slower_than
         exporter = exporter or _exporter(settings)
+        self._exports = exporter is not None
         if exporter is not None:
             limit = whole_number(settings.environ, "OTEL_BSP_MAX_QUEUE_SIZE", str(MAX_QUEUE))
             self.provider.add_span_processor(SpanQueue(exporter, self.keep, dropped, limit))
@@ -48,9 +49,11 @@ class Tracing:
     def keep(self, trace_id: int, failed: bool, seconds: float) -> bool:
         """Whether a trace is kept: its id falls in the ratio, or the request failed or was slow.
 
-        The ratio looks at the id alone, so every service that a trace passes decides the same.
+        The ratio looks at the id alone, so every service that a trace passes decides the same. Nothing is kept where
+        spans are not sent anywhere: an exemplar would point to a trace that nobody has.
         """
-        return failed or seconds >= self.slow_after or trace_id & (2**_RANDOM_BITS - 1) < self._kept_below
+        drawn = trace_id & (2**_RANDOM_BITS - 1) < self._kept_below
+        return self._exports and (failed or seconds >= self.slow_after or drawn)
 
     def mark_slow(self, span: trace.Span) -> None:
         """Has the trace of a request that still runs kept: called once it has run for ``slow_after`` seconds.

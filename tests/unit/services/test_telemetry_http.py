@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from telemetry import Telemetry
-from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
+from telemetry import Settings, Telemetry
+from tests.unit.services.helpers import ENVIRONMENT, Browser, LogLines, MakeTelemetry
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -156,6 +156,14 @@ def test_exemplars_point_only_at_kept_traces(make_telemetry: MakeTelemetry, span
     assert kept == {"GET /items/{item}": False, "GET /broken": True, "GET /slow": True, "slow": True}
     ids = {format(s.context.trace_id, "032x") for s in spans.get_finished_spans() if kept[s.name]}
     assert set(exemplars(telemetry)) == ids
+
+
+def test_a_process_that_sends_no_spans_attaches_no_exemplars() -> None:
+    telemetry = Telemetry(Settings.load({**ENVIRONMENT, "TRACE_KEEP_RATIO": "1"}))
+    http = client(telemetry)
+    for path in ("/items/1", "/broken"):
+        http.get(path)
+    assert exemplars(telemetry) == []
 
 
 def test_a_slow_request_is_marked_while_it_still_runs(
