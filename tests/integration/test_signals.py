@@ -25,6 +25,18 @@ METRICS = [
     for service in SERVICES
     for metric in CONTRACT["all"] + CONTRACT.get(service, [])
 ]
+OF_A_TARGET = {"__name__", "service", "job", "instance", "team", "tier"}
+"""Labels beside those of the contract: the metric's name, and what is put on all that is scraped from a service."""
+
+PARTS = ("_bucket", "_count", "_sum")
+OF_EVERY_PROCESS = {"process_virtual_memory_bytes", "process_open_fds", "process_max_fds"}
+"""Not promised, but exposed: what the client library knows of its process beside what the contract names."""
+
+OF_EVERY_SCRAPE = {
+    "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+}  # fmt: skip
+"""Made by Prometheus, not exposed by the service."""
 
 pytestmark = pytest.mark.integration
 
@@ -47,8 +59,21 @@ def test_it_exposes_the_metric_of_the_contract_with_its_labels(
         return found
 
     found = poll_until(ask, f"{metric} of {service}", within=120, every=2)
-    for label in labels:
-        assert all(label in result["metric"] for result in found), f"{label} is missing in {found[0]['metric']}"
+    wanted = {*OF_A_TARGET, *labels, *(["le"] if kind == "histogram" else [])}
+    other = [set(result["metric"]) ^ wanted for result in found if set(result["metric"]) != wanted]
+    assert not other, f"labels that are missing or not in the contract: {other[0]}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_it_exposes_no_metric_that_is_not_in_the_contract(stack: Project, service: str) -> None:
+    promised = {
+        name
+        for metric in CONTRACT["all"] + CONTRACT[service]
+        for name in ([f"{metric['name']}{end}" for end in PARTS] if metric["type"] == "histogram" else [metric["name"]])
+    }
+    found = {result["metric"]["__name__"] for result in stack.live.query(f'{{job="services", service="{service}"}}')}
+    assert "http_requests_total" in found
+    assert found - promised - OF_EVERY_PROCESS - OF_EVERY_SCRAPE == set()
 
 
 @pytest.mark.parametrize("service", SERVICES)
