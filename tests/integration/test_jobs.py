@@ -1,19 +1,13 @@
-"""What was accepted is done: jobs, sagas and the traces of both, whoever is killed meanwhile."""
+"""What was accepted is done, whoever is killed meanwhile; and the trace goes through the queue."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
-import re
 import signal
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from typing import Any
 
 import httpx
 import pytest
@@ -23,125 +17,9 @@ from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
 from lookout.verify.servers import kept_trace_id, kept_traceparent
 from tests.faults import send
+from tests.integration.load import AUTOMATION, Load, ends, healthy, metric
 
 pytestmark = pytest.mark.integration
-
-AUTOMATION = "automation-services"
-CLIENTS = 6
-Body = dict[str, Any]
-Case = tuple[str, Body, str]
-MANIFEST = "flask==2.3.3\nrequests>=2.28.2\n"
-CASES: list[Case] = [
-    ("/jobs", {"kind": "file", "name": "a.csv", "content": "a,b\n1,2\n"}, "succeeded"),
-    ("/jobs", {"kind": "file", "name": "a.json", "content": "{"}, "failed"),
-    ("/jobs", {"kind": "workflow", "name": "summary", "content": "One. Two."}, "succeeded"),
-    ("/jobs", {"kind": "workflow", "name": "fulfilment", "content": "unshippable"}, "failed"),
-    ("/upgrades", {"manifest": "requirements.txt", "content": MANIFEST}, "succeeded"),
-    ("/upgrades", {"manifest": "package.json", "content": "{"}, "failed"),
-    ("/proofs", {"claim": "tautology", "formula": "(p -> q) & (q -> r) -> (p -> r)"}, "succeeded"),
-    ("/proofs", {"claim": "tautology", "formula": "p -> q"}, "failed"),
-]
-"""What is posted, and how the job must end."""
-
-
-class Load:
-    """Clients that post jobs until told to stop, and remember what was accepted."""
-
-    def __init__(self, stack: Project) -> None:
-        self._url = stack.live.url(AUTOMATION)
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self.accepted: dict[str, str] = {}
-        self.traces: dict[str, str] = {}
-        self.refused = 0
-
-    def has(self, count: int) -> Callable[[], None]:
-        """A question: whether at least so many jobs were accepted."""
-
-        def ask() -> None:
-            if len(self.accepted) < count:
-                raise NotYet(f"{len(self.accepted)} accepted, {self.refused} not")
-
-        return ask
-
-    def _client(self, number: int) -> None:
-        with httpx.Client(base_url=self._url, timeout=12) as client:
-            turn = number
-            while not self._stop.is_set():
-                path, body, end = CASES[turn % len(CASES)]
-                turn += 1
-                trace = kept_trace_id()
-                try:
-                    answer = client.post(path, json=body, headers={"traceparent": kept_traceparent(trace)})
-                except httpx.HTTPError:
-                    answer = None
-                with self._lock:
-                    if answer is not None and answer.status_code == 202:
-                        self.accepted[answer.json()["id"]] = end
-                        self.traces[answer.json()["id"]] = trace
-                    else:
-                        self.refused += 1
-                # A service that is away answers at once: no need to ask it a thousand times a second.
-                self._stop.wait(0.02 if answer is not None and answer.status_code == 202 else 0.2)
-
-    @contextmanager
-    def running(self) -> Iterator[Load]:
-        """Post while the block runs."""
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            clients = [pool.submit(self._client, number) for number in range(CLIENTS)]
-            try:
-                yield self
-            finally:
-                self._stop.set()
-            for client in clients:
-                client.result()
-
-
-def ends(stack: Project, jobs: dict[str, str], within: float) -> dict[str, str]:
-    """How these jobs have ended. Fails where one is lost, or has not ended in time."""
-    found: dict[str, str] = {}
-    with httpx.Client(base_url=stack.live.url(AUTOMATION), timeout=5) as client:
-
-        def ask() -> None:
-            for job in [job for job in jobs if job not in found]:
-                try:
-                    answer = client.get(f"/jobs/{job}")
-                except httpx.HTTPError as error:
-                    raise NotYet(f"no answer: {error}") from error
-                assert answer.status_code != 404, f"job {job} is lost"
-                if answer.status_code != 200:
-                    raise NotYet(f"answered {answer.status_code}")
-                if (state := answer.json()["state"]) != "queued":
-                    found[job] = state
-            if len(found) < len(jobs):
-                raise NotYet(f"{len(jobs) - len(found)} of {len(jobs)} have not ended")
-
-        poll_until(ask, "the end of all jobs", within)
-    return found
-
-
-def healthy(stack: Project, service: str) -> None:
-    """Wait until a service and all that it depends on are well."""
-
-    def ask() -> None:
-        try:
-            answer = httpx.get(f"{stack.live.url(service)}/health", timeout=3)
-        except httpx.HTTPError as error:
-            raise NotYet(str(error)) from error
-        if answer.status_code != 200:
-            raise NotYet(answer.text)
-
-    poll_until(ask, f"{service} is healthy", within=90)
-
-
-def metric(stack: Project, service: str, name: str, **labels: str) -> float:
-    """Sum of the series of a metric of a service, as it says itself now; 0 where there are none."""
-    total = 0.0
-    for line in httpx.get(f"{stack.live.url(service)}/metrics", timeout=5).text.splitlines():
-        match = re.fullmatch(rf"{name}\{{(.*)\}} (\S+)", line)
-        if match and all(f'{label}="{value}"' in match[1] for label, value in labels.items()):
-            total += float(match[2])
-    return total
 
 
 def test_every_accepted_job_ends_as_its_input_says_though_worker_and_redis_are_killed(stack: Project) -> None:
@@ -244,81 +122,3 @@ def test_a_job_that_breaks_each_time_is_given_up_and_counted(stack: Project) -> 
     assert ends(stack, {job: ""}, within=150) == {job: "dead"}
     assert metric(stack, AUTOMATION, "worker_jobs_total", queue="digests", status="dead") == before + 1
     assert metric(stack, AUTOMATION, "worker_jobs_total", queue="digests", status="retried") >= 5
-
-
-def test_a_saga_is_gone_on_with_after_its_orchestrator_was_killed(stack: Project) -> None:
-    for service in ("saga-orchestrator", AUTOMATION):
-        healthy(stack, service)
-    item, trace = f"book-{uuid.uuid4().hex}", kept_trace_id()
-    records = f"{stack.live.url('airtable-gateway')}/records?table=orders"
-
-    def place() -> None:
-        headers = {"traceparent": kept_traceparent(trace)}
-        order = {"item": item, "amount": 12.5}
-        # Its orchestrator is killed while it is asked.
-        with suppress(httpx.HTTPError):
-            httpx.post(f"{stack.live.url('saga-orchestrator')}/sagas", json=order, headers=headers, timeout=30)
-
-    def mine() -> list[str]:
-        answer = httpx.get(records, timeout=5)
-        if answer.status_code != 200:
-            raise NotYet(f"answered {answer.status_code}")
-        fields = [record["fields"] for record in answer.json()["records"]]
-        found = [one["saga"] for one in fields if one.get("item") == item]
-        if not found:
-            raise NotYet("no record")
-        return found
-
-    client = threading.Thread(target=place)
-    send(stack, AUTOMATION, signal.SIGSTOP)
-    try:
-        client.start()
-        (saga,) = poll_until(mine, "the record of the order", within=10, every=0.3)
-        send(stack, "saga-orchestrator", signal.SIGKILL)
-    finally:
-        send(stack, AUTOMATION, signal.SIGCONT)
-    client.join()
-
-    def completed() -> None:
-        try:
-            answer = httpx.get(f"{stack.live.url('saga-orchestrator')}/sagas/{saga}", timeout=3)
-        except httpx.HTTPError as error:
-            raise NotYet(str(error)) from error
-        if answer.status_code != 200 or answer.json()["outcome"] == "under way":
-            raise NotYet(answer.text)
-        assert answer.json()["outcome"] == "completed", answer.text
-
-    poll_until(completed, "the end of the saga", within=90)
-    assert poll_until(mine, "the records of the order", within=10) == [saga]
-    assert metric(stack, "saga-orchestrator", "saga_resumed_total", saga="order") >= 1
-
-    def traced() -> None:
-        spans = stack.live.trace(trace)
-        if "saga resumed order" not in spans.get("saga-orchestrator", set()):
-            raise NotYet(f"the trace has {spans}")
-
-    poll_until(traced, "the trace of the saga after its orchestrator's end", within=60, every=1)
-
-
-def test_an_order_is_refunded_once_through_the_gateway(stack: Project) -> None:
-    healthy(stack, "api-gateway")
-    gateway = stack.live.url("api-gateway")
-
-    def order() -> str:
-        answer = httpx.post(f"{gateway}/api/orders", json={"item": "book", "amount": 12.5}, timeout=40)
-        if answer.status_code != 201:
-            raise NotYet(answer.text)  # Airtable throttles now and then.
-        return str(answer.json()["id"])
-
-    placed = poll_until(order, "a completed order", within=30)
-
-    def refund() -> dict[str, Any]:
-        answer = httpx.post(f"{gateway}/api/refunds", json={"order": placed}, timeout=40)
-        if answer.json().get("failed_step") == "record":
-            raise NotYet(answer.text)
-        return dict(answer.json())
-
-    assert poll_until(refund, "a refund", within=30)["outcome"] == "completed"
-    second = poll_until(refund, "a second refund", within=30)
-    assert (second["outcome"], second["failed_step"]) == ("compensated", "payment")
-    assert metric(stack, "saga-orchestrator", "saga_compensations_total", saga="refund", step="record") >= 1
