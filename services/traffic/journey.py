@@ -11,58 +11,25 @@ from typing import Any
 import httpx
 
 from telemetry import DependencyError, get_logger, ids
+from traffic.inputs import (
+    FORMULAS,
+    MANIFESTS,
+    BROWSER,
+    ENUMERATED,
+    EVENTS,
+    FILES,
+    GUESSES,
+    IMPORTED,
+    MODELS,
+    OVERSIZED_BYTES,
+    PAGES,
+    QUESTIONS,
+    SCANNED,
+    WORKFLOWS,
+)
 from traffic.site import Account, Site
 from traffic.visitors import Visit
 
-QUESTIONS = (
-    "What is an error budget?",
-    "How does tail sampling decide?",
-    "Which alert fires when a disk fills up?",
-    "Why do histograms need the right bounds?",
-)
-MODELS = ("mistral-small", "mistral-large", "kimi-k2", "glm-4", "claude-sonnet")
-FILES = (
-    ("report.csv", "name,count\nalpha,1\nbeta,2\n"),
-    ("data.json", '[{"a": 1}, {"a": 2}]'),
-    ("notes.md", "# Notes\n\nOne line.\n"),
-)
-WORKFLOWS = (
-    ("summary", "Metrics tell that something is wrong. Traces tell where it is wrong. Logs tell why."),
-    ("post_fetch", "<article><h1>Burn rates</h1></article><article><h1>Exemplars</h1></article>"),
-    ("pdf_generation", "Weekly report\nAll is well."),
-)
-MANIFESTS = (
-    ("requirements.txt", "flask==2.3.3\nrequests>=2.28.2\n"),
-    ("package.json", '{\n  "dependencies": {\n    "react": "^18.2.0",\n    "axios": "1.6.8"\n  }\n}\n'),
-    ("go.mod", "module example.test/page\n\nrequire github.com/google/uuid v1.3.0\n"),
-)
-FORMULAS = (
-    "p | !p",
-    "(p -> q) & (q -> r) & (r -> s) & (s -> t) -> (p -> t)",
-    "(" + " & ".join(f"(p{n} -> p{n + 1})" for n in range(14)) + ") -> (p0 -> p14)",
-)
-PAGES = {"home": "/", "chat": "/chat", "records": "/records", "jobs": "/jobs", "orders": "/orders"}
-# (method, path, user agent): what scanners ask the address of an API for.
-SCANNED = (
-    ("GET", "/.env", "curl/8"),
-    ("GET", "/.git/config", "curl/8"),
-    ("GET", "/wp-login.php", "curl/8"),
-    ("GET", "/phpmyadmin/index.php", "curl/8"),
-    ("GET", "/actuator/env", "curl/8"),
-    ("GET", "/cgi-bin/luci", "curl/8"),
-    ("GET", "/api/%2e%2e/%2e%2e/etc/passwd", "curl/8"),
-    ("GET", "/api/files?name=../../../etc/passwd", "curl/8"),
-    ("GET", "/api/search?q=%27%20OR%20%271%27=%271", "sqlmap/1.8"),
-    ("GET", "/api/search?id=1%20UNION%20SELECT%20password%20FROM%20users", "curl/8"),
-    ("GET", "/api/search?q=%24%7Bjndi:ldap://127.0.0.1/x%7D", "curl/8"),
-    ("GET", f"/api/search?q={'A' * 5000}", "curl/8"),
-    ("PROPFIND", "/", "curl/8"),
-)
-ENUMERATED = 18
-GUESSES = 24
-IMPORTED = 8
-OVERSIZED_BYTES = 70_000
-BROWSER = "Mozilla/5.0 (X11; Linux x86_64) lookout-traffic"
 log = get_logger("traffic")
 
 
@@ -127,7 +94,7 @@ class Journey:
 
     async def _log_in(self, account: Account) -> None:
         login = {"email": account.email, "password": account.password}
-        answer = await self._ask("login", "POST", "/api/session", {201, 401}, login)
+        answer = await self._ask("login", "POST", "/api/session", {201, 401, 429}, login)
         if answer is not None and answer.status_code == 401:
             await self._ask("register", "POST", "/api/users", {201, 409}, login)
             answer = await self._ask("login", "POST", "/api/session", {201}, login)
@@ -137,7 +104,7 @@ class Journey:
     async def _wrong_password(self) -> None:
         account = self._chance.choice(self._site.accounts)
         login = {"email": account.email, "password": account.password[:-1] + "?"}
-        await self._ask("wrong_password", "POST", "/api/session", {401}, login)
+        await self._ask("wrong_password", "POST", "/api/session", {401, 429}, login)
 
     async def _log_out(self) -> None:
         await self._session()
@@ -246,17 +213,14 @@ class Journey:
     # Steps of machines, which ask the gateway itself
 
     async def _webhook(self) -> None:
-        event = self._chance.choice(["push", "pull_request", "issues"])
+        event = self._chance.choice(list(EVENTS))
         await self._deliver("webhook", event, self._site.webhook_secret, {200, 202})
 
     async def _webhook_forged(self) -> None:
         await self._deliver("webhook_forged", "push", "a secret that is not the right one", {401})
 
     async def _deliver(self, step: str, event: str, secret: str, expected: set[int]) -> None:
-        repository = {"name": "shop", "full_name": "example/shop", "default_branch": "main"}
-        commit = {"id": f"{self._chance.getrandbits(160):040x}", "message": "Round amounts to cents"}
-        payload = {"ref": "refs/heads/main", "action": "opened", "repository": repository, "head_commit": commit}
-        content = json.dumps(payload).encode()
+        content = json.dumps({"repository": {"name": "shop", "full_name": "example/shop"}, **EVENTS[event]}).encode()
         signature = hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
         headers = {
             "content-type": "application/json",

@@ -18,6 +18,7 @@ from lookout import engine
 from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
 from tests.integration.journeys import JOURNEYS, Journey, kept_traceparent, travel
+from traffic.inputs import EVENTS
 
 pytestmark = pytest.mark.integration
 
@@ -58,9 +59,13 @@ def counted(stack: Project, metric: str, label: str) -> dict[str, float]:
 
 def test_a_forged_webhook_is_refused_and_counted(stack: Project) -> None:
     before = counted(stack, "webhook_signature_failures_total", "source")["github"]
-    body = json.dumps({"ref": "refs/heads/main"}).encode()
+    body = json.dumps(EVENTS["ping"]).encode()
     url = f"{stack.live.url('api-gateway')}/webhooks/github"
-    headers = {"x-github-event": "push", "content-type": "application/json"}
+    headers = {
+        "x-github-event": "ping",
+        "x-github-delivery": str(uuid.uuid4()),
+        "content-type": "application/json",
+    }
     forged = {"x-hub-signature-256": signature("not the secret", body)}
     assert httpx.post(url, content=body, headers=headers | forged, timeout=20).status_code == 401
     assert httpx.post(url, content=body, headers=headers, timeout=20).status_code == 401

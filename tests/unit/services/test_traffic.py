@@ -16,7 +16,8 @@ from frontend.events import ERROR_KINDS, USER_EVENTS, validate
 from tests.unit.services.helpers import MakeTelemetry
 from traffic.app import build
 from traffic.curve import SWING, factor
-from traffic.journey import SCANNED, Journey
+from traffic.inputs import SCANNED
+from traffic.journey import Journey
 from traffic.site import Site, accounts
 from traffic.visitors import REQUESTS, VISITORS, plan
 
