@@ -12,14 +12,14 @@ import httpx
 
 from telemetry import DependencyError, get_logger, ids
 from traffic.inputs import (
-    FORMULAS,
-    MANIFESTS,
     BROWSER,
     ENUMERATED,
     EVENTS,
     FILES,
+    FORMULAS,
     GUESSES,
     IMPORTED,
+    MANIFESTS,
     MODELS,
     OVERSIZED_BYTES,
     PAGES,
