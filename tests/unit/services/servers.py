@@ -13,7 +13,9 @@ from lookout.verify.polling import NotYet, poll_until
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
     """Serve ``app`` in a thread, with its start and shutdown; yields its base URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1, ws="none")
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

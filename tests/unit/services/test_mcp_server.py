@@ -12,9 +12,11 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp.types import RequestParamsMeta, TextContent
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llm_orchestrator.mcp_client import NoSuchTool, ToolError, Tools
+from lookout.verify.polling import NotYet, poll_until
 from mcp_server.app import build
 from mcp_server.arguments import BadArguments, Parameters, Text, Whole, read, schema
 from simulators.app import build as build_simulators
@@ -178,23 +180,23 @@ def test_ids_and_trace_of_the_http_request_reach_what_a_tool_does(
         await client.call_tool("review", {"text": "x"})
 
     served.talk(mode, converse)
-    served.telemetry.tracing.provider.force_flush()
-    found = {span.name: span for span in spans.get_finished_spans()}
-    asked, tool = found["POST automation-services"], found["execute_tool review"]
-    message = found["mcp tools/call"]
-    assert asked.parent is not None
-    assert tool.context is not None
-    assert asked.parent.span_id == tool.context.span_id
-    assert tool.parent is not None
-    assert message.context is not None
-    assert tool.parent.span_id == message.context.span_id
-    assert message.parent is not None
-    [http] = [
-        span
-        for span in spans.get_finished_spans()
-        if span.context is not None and message.parent is not None and span.context.span_id == message.parent.span_id
-    ]
-    assert http.name == "POST /mcp"
+
+    def the_chain() -> list[ReadableSpan]:
+        """From the HTTP request to what the tool asks; the first ends last, after the client has its answer."""
+        served.telemetry.tracing.provider.force_flush()
+        finished = spans.get_finished_spans()
+        by_id = {span.context.span_id: span for span in finished if span.context is not None}
+        chain = [span for span in finished if span.name == "POST automation-services"]
+        while chain and chain[0].parent is not None:
+            if chain[0].parent.span_id not in by_id:
+                raise NotYet(f"the parent of {chain[0].name} has not ended")
+            chain.insert(0, by_id[chain[0].parent.span_id])
+        return chain
+
+    chain = poll_until(the_chain, "the spans", within=5, every=0.05)
+    names = ["POST /mcp", "mcp tools/call", "execute_tool review", "POST automation-services"]
+    assert [span.name for span in chain] == names
+    http = chain[0]
     assert http.attributes is not None
     lines = [line for line in log_lines() if line["message"] == "tool failed"]
     assert [line["request_id"] for line in lines] == [http.attributes["lookout.request_id"]]
