@@ -56,6 +56,6 @@ SCANNED = (
 )
 ENUMERATED = 18
 GUESSES = 24
-IMPORTED = 8
+IMPORTED = 24
 OVERSIZED_BYTES = 70_000
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) lookout-traffic"

@@ -146,10 +146,10 @@ class Journey:
         await self._ask_model("unavailable", {502, 503})
 
     async def _chat_throttled(self) -> None:
-        await self._ask_model("throttled", {429})
+        await self._ask_model("throttled", {429, 503})
 
     async def _chat_slow(self) -> None:
-        await self._ask_model("slow", {200})
+        await self._ask_model("slow", {200, 503})
 
     async def _ask_model(self, model: str, expected: set[int]) -> None:
         # A number that no other question has: what is in the cache does not fail.

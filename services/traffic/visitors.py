@@ -100,7 +100,7 @@ REQUESTS = {
     "scan": 13,
     "enumerate": 18,
     "guess_passwords": 24,
-    "record_import": 8,
+    "record_import": 24,
     "malformed": 3,
 }
 """Requests of the steps that make more or fewer than one."""

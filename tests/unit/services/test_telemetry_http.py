@@ -159,7 +159,7 @@ def test_exemplars_point_only_at_kept_traces(make_telemetry: MakeTelemetry, span
 
 
 def test_a_process_that_sends_no_spans_attaches_no_exemplars() -> None:
-    telemetry = Telemetry(Settings.load({**ENVIRONMENT, "TRACE_KEEP_RATIO": "1"}))
+    telemetry = Telemetry(Settings.load({**ENVIRONMENT, "OTEL_TRACES_SAMPLER_ARG": "1"}))
     http = client(telemetry)
     for path in ("/items/1", "/broken"):
         http.get(path)
@@ -169,13 +169,14 @@ def test_a_process_that_sends_no_spans_attaches_no_exemplars() -> None:
 def test_a_slow_request_is_marked_while_it_still_runs(
     make_telemetry: MakeTelemetry, spans: InMemorySpanExporter
 ) -> None:
-    telemetry = make_telemetry(TRACE_KEEP_RATIO="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.2")
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.2")
     http = client(telemetry)
     http.get("/items/1")
     http.get("/slow")
     telemetry.tracing.provider.force_flush()
-    _quick, ahead, request = spans.get_finished_spans()
-    assert (ahead.name, request.name) == ("slow", "GET /slow")
+    found = {span.name: span for span in spans.get_finished_spans()}
+    assert set(found) == {"GET /items/{item}", "slow", "GET /slow"}
+    ahead, request = found["slow"], found["GET /slow"]
     assert ahead.parent == request.context
     assert ahead.end_time is not None
     assert request.end_time is not None

@@ -75,7 +75,7 @@ def test_a_job_continues_the_trace_and_the_ids_that_it_carries(
 def test_a_job_that_came_to_no_good_keeps_its_trace_and_has_an_exemplar(
     make_telemetry: MakeTelemetry, spans: InMemorySpanExporter, log_lines: LogLines, status: str, level: str, kept: bool
 ) -> None:
-    telemetry = make_telemetry(TRACE_KEEP_RATIO="0")
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0")
     work = Work(telemetry, ["mail"], ["welcome"])
     with work.job("mail", "welcome", "job-1", {}, time.time()) as running:
         running.end(status, "why")
@@ -90,7 +90,7 @@ def test_a_job_that_came_to_no_good_keeps_its_trace_and_has_an_exemplar(
 
 
 def test_a_slow_job_keeps_its_trace(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
-    telemetry = make_telemetry(TRACE_KEEP_RATIO="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.01")
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.01")
     with Work(telemetry, ["mail"], ["welcome"]).job("mail", "welcome", "job-1", {}, time.time()):
         time.sleep(0.02)
     found = span(telemetry, spans)
