@@ -8,6 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from telemetry.breaker import Breakers
 from telemetry.errors import TimedOut, Unreachable
@@ -27,7 +28,13 @@ class RedisStore:
     def __init__(self, url: str, password: str | None, tracing: Tracing, breakers: Breakers) -> None:
         # No retries: it would run INCR or LPUSH twice where only the answer was lost. A pooled connection that a
         # restart of Redis has left dead is seen when it is taken from the pool, and made anew.
-        shared: dict[str, Any] = {"password": password, "decode_responses": True, "retry": Retry(NoBackoff(), 0)}
+        # That look is left out where notifications of Redis Enterprise are taken, as by default.
+        shared: dict[str, Any] = {
+            "password": password,
+            "decode_responses": True,
+            "retry": Retry(NoBackoff(), 0),
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        }
         self._redis: Any = redis.Redis(
             connection_pool=redis.BlockingConnectionPool.from_url(
                 url,
