@@ -52,11 +52,11 @@ test: setup  ## all tests
 	@$(PYTEST) $(BESIDE)
 
 test-unit: setup  ## tests that need no engine
-	@$(PYTEST) tests/unit tests/golden
+	@$(PYTEST) -m "not integration" tests/unit tests/golden
 
 test-integration: setup  ## tests on a running stack of their own
 	@$(LOOKOUT) images --images $(IMAGES) --obtain --also chromium
-	@$(PYTEST) tests/integration tests/export
+	@$(PYTEST) -m integration
 
 bench: setup  ## measure, as JSON
 	@PYTHONPATH=scripts:services $(PYTHON) -m tests.benchmarks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,21 +17,10 @@ from lookout import engine, images, machine, project
 from lookout.model import load
 from lookout.project import Project
 from lookout.render import ROOT
+from tests.ports import free_ports
 
 LIVE_WITHIN = 180
 """Seconds that a stack may take to become live, on a machine that is busy with other things too."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Free ports of the loopback interface, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def overlay_of(name: str, folder: Path, **changes: Any) -> Path:

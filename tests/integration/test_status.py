@@ -17,7 +17,8 @@ from lookout.project import Project
 from lookout.render import ROOT
 from lookout.verify.polling import NotYet, poll_until
 from lookout.verify.servers import kept_trace_id, kept_traceparent
-from tests.integration.conftest import LIVE_WITHIN, free_ports
+from tests.integration.conftest import LIVE_WITHIN
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.integration
 

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from lookout import machine
 from telemetry import Settings, Telemetry
 from tests.unit.services.helpers import ENVIRONMENT, LogLines, MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
@@ -35,9 +35,12 @@ def log_lines(capsys: pytest.CaptureFixture[str]) -> LogLines:
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A running Redis; the test is skipped where none is installed."""
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+def redis_server() -> Iterator[RedisServer]:
+    """A running Redis, in a container."""
+    machine.ensure(print)
+    server = RedisServer()
+    try:
+        server.run()
+        yield server
+    finally:
+        server.remove()

@@ -1,53 +1,69 @@
-"""A Redis of the tests' own, as the bundle runs it; for tests that need more than a stand-in."""
+"""A Redis of a test's own, from the image that the bundle runs; for tests that need more than a stand-in."""
 
 from __future__ import annotations
 
-import shutil
-import signal
 import socket
-import subprocess
-import time
-from pathlib import Path
+import uuid
 
-import pytest
+from lookout import engine, recipes
+from lookout.model import load
+from lookout.render import ROOT
+from lookout.verify.polling import NotYet, poll_until
+from tests.ports import free_ports
 
 
 class RedisServer:
-    """redis-server on a free port, with its data in a folder; what it said is on disk before it answers."""
+    """A container on a free port, with its data in a volume; what it said is on disk before it answers."""
 
-    def __init__(self, folder: Path) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = int(free.getsockname()[1])
-        self._command = [program, "--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(folder)]
-        self._command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self) -> None:
+        [self._port] = free_ports(1)
+        self._name = f"lookout-test-redis-{uuid.uuid4().hex[:12]}"
 
     @property
     def url(self) -> str:
         """For REDIS_URL."""
         return f"redis://127.0.0.1:{self._port}/0"
 
+    def run(self) -> None:
+        """Make the container, and wait until it answers."""
+        engine.run(
+            "run", "--detach", "--name", self._name, "--publish", f"127.0.0.1:{self._port}:6379", "--user", "999:999",
+            "--volume", "/data", _image(), "redis-server", "--bind", "0.0.0.0", "--protected-mode", "no",
+            "--dir", "/data", "--appendonly", "yes", "--appendfsync", "always", "--save", "",
+        )  # fmt: skip
+        self._answered()
+
     def start(self) -> None:
-        """Start, and wait until it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        for _ in range(200):
+        """Start it again after ``kill``, and wait until it answers."""
+        engine.run("start", self._name)
+        self._answered()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        engine.run("kill", self._name)
+
+    def remove(self) -> None:
+        """Its end, and that of its data."""
+        engine.run("rm", "--force", "--volumes", self._name)
+
+    def _answered(self) -> None:
+        def ask() -> None:
             try:
                 with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
                     connection.sendall(b"PING\r\n")
                     if connection.recv(64).startswith(b"+PONG"):
                         return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        raise AssertionError("redis-server does not answer")
+            except OSError as error:
+                raise NotYet(str(error)) from error
+            raise NotYet("it does not answer PING")
 
-    def kill(self) -> None:
-        """SIGKILL, if it runs."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        poll_until(ask, "Redis", within=30, every=0.05)
+
+
+def _image() -> str:
+    image = load([ROOT / "stack.yaml"]).images["redis"]
+    assert image.reference is not None
+    assert image.recipe is not None
+    found = [name for name in (image.reference, recipes.tag(image.recipe)) if engine.has_image(name)]
+    assert found, "no image of Redis is in the engine's store: `make test` obtains it first"
+    return found[0]

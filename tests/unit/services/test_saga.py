@@ -267,6 +267,7 @@ def test_a_saga_that_its_orchestrator_has_left_is_gone_on_with_in_its_trace(
     assert len({span.context.trace_id for span in spans.get_finished_spans()}) == 1
 
 
+@pytest.mark.integration
 def test_a_saga_in_redis_is_that_of_one_orchestrator_until_its_lease_ends(
     make_telemetry: MakeTelemetry, redis_server: RedisServer
 ) -> None:
@@ -303,6 +304,7 @@ def test_a_saga_in_redis_is_that_of_one_orchestrator_until_its_lease_ends(
     asyncio.run(go())
 
 
+@pytest.mark.integration
 def test_a_saga_outlives_its_orchestrator_and_redis(make_telemetry: MakeTelemetry, redis_server: RedisServer) -> None:
     telemetry = make_telemetry(REDIS_URL=redis_server.url)
     shop = Shop()

@@ -1,4 +1,4 @@
-"""The queue on a real Redis, which is killed now and then; skipped where no redis-server is installed."""
+"""The queue on a real Redis, which is killed now and then."""
 
 import asyncio
 import sys
@@ -15,6 +15,8 @@ from automation_services.work import WorkFailed
 from telemetry import DependencyError, Telemetry
 from tests.unit.services.helpers import MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
+
+pytestmark = pytest.mark.integration
 
 LET_GO = 0.1
 MOST = 300
