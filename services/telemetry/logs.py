@@ -1,5 +1,6 @@
 """Logs: one JSON object a line on stdout, from structlog, the standard library and uvicorn alike (docs/logs.md)."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -89,7 +90,8 @@ class _Stdout:
         pass
 
     def write(self, line: str) -> None:
-        with _lock:
+        # Where nobody reads any more the line is lost; the request that wrote it must not be.
+        with _lock, contextlib.suppress(OSError, ValueError):
             try:
                 sys.stdout.write(line + "\n")
             except UnicodeEncodeError:

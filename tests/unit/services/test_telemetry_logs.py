@@ -1,3 +1,4 @@
+import io
 import logging
 import threading
 import warnings
@@ -7,7 +8,7 @@ import uvicorn
 
 from telemetry import get_logger, logs
 from telemetry.masking import MASK
-from tests.unit.services.helpers import LogLines, MakeTelemetry
+from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
 
 
 def test_lines_of_the_standard_library_have_the_same_form(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
@@ -106,3 +107,11 @@ def test_an_exception_that_ends_a_thread_is_a_line(make_telemetry: MakeTelemetry
     logs._on_uncaught_in_thread(threading.ExceptHookArgs((RuntimeError, RuntimeError("token=hunter2"), None, None)))
     (line,) = log_lines()
     assert line["exception"][0]["exc_value"] == f"token={MASK}"
+
+
+def test_a_closed_output_fails_no_request(make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    telemetry = make_telemetry()
+    monkeypatch.setattr("sys.stdout", closed)
+    assert Browser(telemetry.app([])).get("/").status_code == 404
