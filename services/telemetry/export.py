@@ -85,7 +85,9 @@ class SpanQueue(SpanProcessor):
 
     def _drain(self, deadline: float) -> bool:
         """Export batch after batch until nothing is queued or the time is up; False where one was not taken."""
-        with self._exporting:
+        if not self._exporting.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            return False
+        try:
             while time.monotonic() < deadline:
                 with self._lock:
                     batch = self._waiting.take(BATCH)
@@ -93,7 +95,9 @@ class SpanQueue(SpanProcessor):
                     return True
                 if not self._export(batch):
                     return False
-        return True
+            return True
+        finally:
+            self._exporting.release()
 
     def _export(self, batch: list[ReadableSpan]) -> bool:
         try:

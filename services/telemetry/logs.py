@@ -41,8 +41,7 @@ class _Pipeline:
     def __init__(self) -> None:
         self.service = ""
         self.count: dict[str, Callable[[], None]] = {}
-        self._second = 0
-        self._prefix = ""
+        self._date = (0, "")
 
     def __call__(self, _logger: Any, method: str, event: EventDict) -> str:
         # A critical line is an error too: an alert asks for one word.
@@ -77,10 +76,10 @@ class _Pipeline:
     def _now(self) -> str:
         """ISO 8601 in UTC with microseconds; the date is rendered once a second."""
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        if second != self._second:
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            self._second = second
-        return f"{self._prefix}{nanoseconds // 1000:06d}Z"
+        date = self._date
+        if second != date[0]:
+            date = self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{date[1]}{nanoseconds // 1000:06d}Z"
 
 
 class _Stdout:

@@ -10,6 +10,7 @@ from telemetry.errors import SettingsError
 
 UNKNOWN = "unknown"
 VERSION = "service.version"
+HTTP = "http/protobuf"
 REVISION = "vcs.ref.head.revision"
 # Samplers of the OpenTelemetry specification that say which share is kept without an argument.
 _FIXED_SHARES = {"always_on": "1", "parentbased_always_on": "1", "always_off": "0", "parentbased_always_off": "0"}
@@ -44,7 +45,7 @@ class Settings:
             port=_port(env),
             version=resource.get(VERSION) or UNKNOWN,
             revision=resource.get(REVISION) or UNKNOWN,
-            otlp_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None,
+            otlp_endpoint=_endpoint(env),
             keep_ratio=_keep_ratio(env),
             keep_slower_than=number(env, "TRACE_KEEP_SLOWER_THAN_SECONDS", "1.0"),
             resource=resource,
@@ -112,6 +113,13 @@ def _port(env: Mapping[str, str]) -> int:
     if port > 65535:
         raise SettingsError(f"PORT={port}: a port is at most 65535")
     return port
+
+
+def _endpoint(env: Mapping[str, str]) -> str | None:
+    protocol = env.get("OTEL_EXPORTER_OTLP_PROTOCOL") or HTTP
+    if protocol != HTTP:
+        raise SettingsError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: traces are sent as {HTTP} alone")
+    return env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
 
 
 def _keep_ratio(env: Mapping[str, str]) -> float:

@@ -54,6 +54,7 @@ def test_the_share_of_traces_is_that_of_the_sampler(sampler: str, argument: str,
         ("PORT", "nan"),
         ("PORT", "70000"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_RESOURCE_ATTRIBUTES", "service.version"),
     ],
 )

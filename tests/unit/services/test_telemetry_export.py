@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import StatusCode
 
 from telemetry import Settings, Telemetry
-from telemetry.export import FLUSH_SECONDS, KEEP, SpanQueue
+from telemetry.export import BATCH, FLUSH_SECONDS, KEEP, SpanQueue
 from tests.unit.services.helpers import Browser, MakeTelemetry
 
 
@@ -20,11 +20,13 @@ class Collector(SpanExporter):
 
     def __init__(self) -> None:
         self.taken: list[ReadableSpan] = []
+        self.asked = threading.Event()
         self.refuses = False
         self.hangs = threading.Event()
         self.hangs.set()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.asked.set()
         self.hangs.wait(10)
         if self.refuses:
             return SpanExportResult.FAILURE
@@ -147,6 +149,19 @@ def test_shutdown_does_not_wait_for_a_collector_that_refuses() -> None:
     rig.queue.shutdown()
     assert time.monotonic() - start < FLUSH_SECONDS
     assert rig.dropped == [(True, 1)]
+
+
+def test_shutdown_does_not_wait_for_a_collector_that_hangs() -> None:
+    collector = Collector()
+    collector.hangs.clear()
+    telemetry = Telemetry(Settings(service="shop"), collector)
+    for _ in range(BATCH):
+        telemetry.tracing.tracer.start_span("work").end()
+    assert collector.asked.wait(5)
+    start = time.monotonic()
+    telemetry.tracing.shutdown()
+    assert time.monotonic() - start < FLUSH_SECONDS + 1
+    collector.hangs.set()
 
 
 def test_a_collector_that_hangs_does_not_hold_up_requests() -> None:
