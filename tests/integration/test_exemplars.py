@@ -12,7 +12,7 @@ from lookout.project import Project
 from lookout.verify.http import get_json
 from lookout.verify.polling import NotYet, poll_until
 from tests.integration.exposed import healthy
-from tests.integration.journeys import FAILING, JOURNEYS, travel
+from tests.integration.journeys import FAILING, JOURNEYS, kept_traceparent, travel
 from tests.integration.test_sampling import SLOW
 
 pytestmark = pytest.mark.integration
@@ -41,13 +41,15 @@ def test_ten_exemplars_taken_at_random_all_open_a_stored_trace(stack: Project) -
         stack.live.notifications()  # of a process that sends no spans: it must attach no exemplars
 
     def enough() -> dict[str, dict[str, Any]]:
+        for journey in JOURNEYS:
+            travel(stack, journey, {"traceparent": kept_traceparent()})
         found = exemplars(stack, since)
         services = {exemplar["service"] for exemplar in found.values()}
         if len(found) < 2 * TAKEN or len(services) < 4:
             raise NotYet(f"{len(found)} exemplars of {sorted(services)}")
         return found
 
-    found = poll_until(enough, "exemplars to choose from", within=120, every=2)
+    found = poll_until(enough, "exemplars to choose from", within=180, every=2)
     taken = random.Random(SEED).sample(sorted(found), TAKEN)
 
     def all_stored() -> None:
