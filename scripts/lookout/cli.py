@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -246,20 +247,24 @@ def _fault(options: argparse.Namespace) -> int:
 def _faults(options: argparse.Namespace) -> int:
     engine.require()
     running = project.opened(options.project)
-    silent: list[str] = []
-    for service in options.services or faults.services(running):
+
+    def ask(service: str) -> str | Unsatisfied:
         try:
             if options.clear:
-                _say(f"{service:<20} {faults.clear(running, service)} ended")
-                continue
+                return f"{service:<20} {faults.clear(running, service)} ended"
             found = faults.listed(running, service)
         except Unsatisfied as reason:  # one that crashed must not hide what is at work in the others
-            silent.append(str(reason))
-            continue
-        _say(f"{service:<20} {'; '.join(map(_in_words, found['active'])) or 'none'}")
-        if options.services:
-            _say(f"{'':<20} can have: {', '.join(found['kinds'])}")
-    if silent:
+            return reason
+        line = f"{service:<20} {'; '.join(map(_in_words, found['active'])) or 'none'}"
+        return line + (f"\n{'':<20} can have: {', '.join(found['kinds'])}" if options.services else "")
+
+    services = options.services or faults.services(running)
+    with ThreadPoolExecutor(len(services)) as pool:
+        answers = list(pool.map(ask, services))
+    for answer in answers:
+        if isinstance(answer, str):
+            _say(answer)
+    if silent := [str(answer) for answer in answers if isinstance(answer, Unsatisfied)]:
         raise Unsatisfied("\n".join(silent))
     return 0
 

@@ -134,8 +134,7 @@ FASTEST = 5
 
 @pytest.fixture
 def rested(stack: Project) -> Iterator[Project]:
-    """The stack, without a fault and healthy; left so too."""
-    poll_until(lambda: cleared(stack), "services without faults", within=120, every=1)
+    """The stack, healthy; left so too, without a fault."""
     poll_until(lambda: healthy(stack), "healthy services", within=120, every=1)
     yield stack
     poll_until(lambda: cleared(stack), "services without faults", within=120, every=1)
