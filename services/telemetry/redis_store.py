@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from telemetry import faults
 from telemetry.breaker import Breakers
 from telemetry.errors import TimedOut, Unreachable
 from telemetry.tracing import Tracing
@@ -65,6 +66,7 @@ class RedisStore:
 
     async def call_quietly(self, command: str, *arguments: str | int | float) -> Any:
         """Like ``call``, without span and breaker: for health checks and for waiting on a queue."""
+        faults.reach(NAME)
         return await _execute(self._redis, command, *arguments)
 
     async def ping(self) -> None:

@@ -14,19 +14,14 @@ from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
 NO_DATABASE = {"DATABASE_URL": "postgresql://app_shop@127.0.0.1:1/lookout"}
 
 
-@pytest.fixture
-def telemetry(make_telemetry: MakeTelemetry, log_lines: LogLines) -> Telemetry:  # noqa: ARG001
-    # What is written is caught before logging is set up, which keeps the stdout that it finds.
-    return make_telemetry(**NO_DATABASE)
+def audited(make_telemetry: MakeTelemetry) -> tuple[Telemetry, Audit]:
+    """A service with an audit log; made in the test, for logging keeps the stdout that it finds."""
+    telemetry = make_telemetry(**NO_DATABASE)
+    return telemetry, telemetry.audit(telemetry.postgres(""), "order", "refund")
 
 
-@pytest.fixture
-def audit(telemetry: Telemetry) -> Audit:
-    return telemetry.audit(telemetry.postgres(""), "order", "refund")
-
-
-@pytest.mark.usefixtures("audit")
-def test_every_action_is_counted_from_zero(telemetry: Telemetry) -> None:
+def test_every_action_is_counted_from_zero(make_telemetry: MakeTelemetry) -> None:
+    telemetry, _ = audited(make_telemetry)
     value = telemetry.metrics.registry.get_sample_value
     for action in ("order", "refund"):
         assert value("audit_failures_total", {"action": action}) == 0
@@ -35,8 +30,9 @@ def test_every_action_is_counted_from_zero(telemetry: Telemetry) -> None:
 
 
 def test_what_cannot_be_stored_is_refused_counted_and_written_as_a_line(
-    telemetry: Telemetry, audit: Audit, log_lines: LogLines
+    make_telemetry: MakeTelemetry, log_lines: LogLines
 ) -> None:
+    telemetry, audit = audited(make_telemetry)
     with pytest.raises(AuditUnavailable):
         asyncio.run(audit.record("order", who="u1", on="book", outcome="success", price=3, password="hunter2"))
     value = telemetry.metrics.registry.get_sample_value
@@ -54,7 +50,10 @@ def test_what_cannot_be_stored_is_refused_counted_and_written_as_a_line(
     }
 
 
-def test_work_whose_outcome_is_known_only_afterwards_is_not_begun_without_an_audit_log(audit: Audit) -> None:
+def test_work_whose_outcome_is_known_only_afterwards_is_not_begun_without_an_audit_log(
+    make_telemetry: MakeTelemetry,
+) -> None:
+    _, audit = audited(make_telemetry)
     begun: list[str] = []
 
     async def run() -> None:
@@ -66,7 +65,8 @@ def test_work_whose_outcome_is_known_only_afterwards_is_not_begun_without_an_aud
     assert not begun
 
 
-def test_a_change_that_cannot_be_audited_is_not_made(audit: Audit, log_lines: LogLines) -> None:
+def test_a_change_that_cannot_be_audited_is_not_made(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    _, audit = audited(make_telemetry)
     made: list[object] = []
 
     async def work(connection: object) -> None:
@@ -78,7 +78,9 @@ def test_a_change_that_cannot_be_audited_is_not_made(audit: Audit, log_lines: Lo
     assert [line["stored"] for line in log_lines() if line.get("audit")] == [False]
 
 
-def test_the_caller_of_a_refused_action_is_told_to_come_back(telemetry: Telemetry, audit: Audit) -> None:
+def test_the_caller_of_a_refused_action_is_told_to_come_back(make_telemetry: MakeTelemetry) -> None:
+    telemetry, audit = audited(make_telemetry)
+
     async def order(_request: Request) -> Response:
         await audit.record("order", who="u1", on="book", outcome="success")
         return JSONResponse({})
@@ -89,8 +91,10 @@ def test_the_caller_of_a_refused_action_is_told_to_come_back(telemetry: Telemetr
 
 
 def test_the_line_of_an_event_carries_the_trace_of_its_request(
-    telemetry: Telemetry, audit: Audit, log_lines: LogLines
+    make_telemetry: MakeTelemetry, log_lines: LogLines
 ) -> None:
+    telemetry, audit = audited(make_telemetry)
+
     async def order(_request: Request) -> Response:
         await audit.record("order", who="u1", on="book", outcome="success")
         return JSONResponse({})

@@ -208,6 +208,17 @@ def test_a_dependency_that_is_kept_away_opens_its_circuit_and_degrades_health(ma
     assert 'circuit_breaker_state{dependency="shop",service="shop"} 0.0' in exposed
 
 
+def test_a_queue_in_redis_is_out_of_reach_too(make_telemetry: MakeTelemetry) -> None:
+    store = make_telemetry(REDIS_URL="redis://127.0.0.1:1/0").redis()
+
+    async def work() -> None:
+        faults.FAULTS.start({"kind": "unreachable", "dependency": "redis", "seconds": 60})
+        with pytest.raises(Unreachable, match="a fault keeps it away"):
+            await store.call_quietly("BRPOP", "queue", 1)
+
+    within_loop(work)
+
+
 def test_memory_grows_by_what_was_asked_and_comes_back(make_telemetry: MakeTelemetry) -> None:
     make_telemetry()
 
