@@ -1,5 +1,6 @@
 """Redis with a client span and a circuit breaker around each command."""
 
+import asyncio
 from types import TracebackType
 from typing import Any
 
@@ -85,9 +86,15 @@ class RedisStore:
 
 
 async def _execute(client: Any, command: str, *arguments: str | int | float) -> Any:
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
-        return await client.execute_command(command, *arguments)
+        answer = await client.execute_command(command, *arguments)
     except RedisTimeoutError as error:
         raise TimedOut(NAME, str(error)) from error
     except (RedisConnectionError, OSError) as error:
         raise Unreachable(NAME, str(error)) from error
+    if task and task.cancelling() > cancelled:
+        # Before Python 3.12 the wait_for inside the client could swallow a cancellation, and its task ran on.
+        raise asyncio.CancelledError
+    return answer
