@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import httpx
@@ -21,25 +22,37 @@ from .servers import Live, kept_trace_id, kept_traceparent
 WITHIN_SECONDS = 30
 
 
-def smoke(live: Live, compose: Compose) -> Iterator[tuple[str, str, str | None]]:
-    """(container or question, what was tried, why it falls short or None) for each thing tried."""
+Tried = tuple[str, str, str | None]
+"""Container or question, what was tried, and why it falls short; None where it does not."""
+
+
+def smoke(live: Live, compose: Compose) -> Iterator[Tried]:
+    """What was tried, in the order of the model."""
     for verdict in verdicts(live, compose):
         yield verdict.what, f"{verdict.good} of {verdict.of}", "; ".join(map(": ".join, verdict.missing)) or None
-    for service in live.stack.bundled:
-        correlation = f"smoke-{uuid.uuid4().hex}"
-        trace_id = kept_trace_id()
-        yield service.name, names.HEALTH_PATH, _tried(partial(_get, live, service, names.HEALTH_PATH))
-        yield service.name, names.METRICS_PATH, _tried(partial(_get, live, service, names.METRICS_PATH))
-        counted = _counted(live, service)
-        headers = {"X-Correlation-ID": correlation, "traceparent": kept_traceparent(trace_id)}
-        sent = _tried(partial(_get, live, service, "/smoke-test", headers, 404))
-        yield service.name, "request", sent
-        if sent is not None:
-            continue
-        yield service.name, "counted", _tried(partial(_counts_more, live, service, counted))
-        if live.stack.ships_logs:
-            yield service.name, "log line", _tried(partial(_logged, live, service, correlation))
-        yield service.name, "trace", _tried(partial(_traced, live, service, trace_id))
+    services = live.stack.bundled
+    # Together, for each waits until its trace is stored.
+    with ThreadPoolExecutor(max(1, len(services))) as pool:
+        for tried in pool.map(lambda service: list(_followed(live, service)), services):
+            yield from tried
+
+
+def _followed(live: Live, service: Service) -> Iterator[Tried]:
+    """One request to a service, followed into its signals."""
+    correlation = f"smoke-{uuid.uuid4().hex}"
+    trace_id = kept_trace_id()
+    yield service.name, names.HEALTH_PATH, _tried(partial(_get, live, service, names.HEALTH_PATH))
+    yield service.name, names.METRICS_PATH, _tried(partial(_get, live, service, names.METRICS_PATH))
+    counted = _counted(live, service)
+    headers = {"X-Correlation-ID": correlation, "traceparent": kept_traceparent(trace_id)}
+    sent = _tried(partial(_get, live, service, "/smoke-test", headers, 404))
+    yield service.name, "request", sent
+    if sent is not None:
+        return
+    yield service.name, "counted", _tried(partial(_counts_more, live, service, counted))
+    if live.stack.ships_logs:
+        yield service.name, "log line", _tried(partial(_logged, live, service, correlation))
+    yield service.name, "trace", _tried(partial(_traced, live, service, trace_id))
 
 
 def _tried(attempt: Callable[[], object]) -> str | None:
