@@ -19,7 +19,7 @@ _WORTH_A_LOOK = re.compile(r"[0-9=:@\"'%]|--|[a-z][A-Z]")
 _HEX = re.compile(r"(?=[0-9-]{0,128}[a-f])[0-9a-f-]{1,128}")
 # Texts that come again and again (messages, routes, names) and had nothing to mask. Never a secret.
 _CLEAN_MAX = 2048
-_CLEAN_MAX_LENGTH = 80
+_CLEAN_MAX_LENGTH = 200
 _clean: set[str] = set()
 
 
