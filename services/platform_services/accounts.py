@@ -14,7 +14,7 @@ from platform_services.passwords import hash_password, verify_password
 from platform_services.sessions import Sessions, new_token
 from platform_services.throttle import Throttle
 from platform_services.users import User, Users
-from telemetry import Telemetry, web
+from telemetry import Telemetry, bind_user, web
 from telemetry.audit import ANONYMOUS, SYSTEM, Audit, session
 
 ACTIONS = ("register", "login", "logout", "password_set")
@@ -85,6 +85,7 @@ class Accounts:
         # An unknown user costs a hash too, or the time of the answer would tell who has an account.
         right = await verify_password(password, found[1]) if found else not await hash_password(password)
         if found and right and not found[0].disabled:
+            bind_user(found[0].id)
             return found[0]
         self._attempts.labels("password", "failure").inc()
         reason = "unknown user" if not found else "disabled" if right else "wrong password"
@@ -101,6 +102,7 @@ class Accounts:
             self._attempts.labels("token", "failure").inc()
             raise HTTPException(401, "no such session")
         self._attempts.labels("token", "success").inc()
+        bind_user(user.id)
         return user
 
     async def who(self, request: Request) -> Response:

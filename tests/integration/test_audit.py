@@ -13,7 +13,9 @@ import pytest
 
 from lookout import engine
 from lookout.project import Project
+from lookout.verify.polling import NotYet, poll_until
 from tests.integration.audited import PASSWORD, Visitor, assert_audited, counted, lines_of, owned, rows_of
+from tests.integration.journeys import kept_traceparent
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +58,21 @@ def test_a_login_is_audited(stack: Project, visitor: Visitor) -> None:
     assert_audited(
         stack, "platform-services", visitor.log_in, visitor.id, "login", r"session:[0-9a-f]{16}", "success"
     )  # fmt: skip
+
+
+def test_the_lines_of_a_request_name_the_user_once_it_is_known(stack: Project, visitor: Visitor) -> None:
+    trace = kept_traceparent()
+    assert visitor.ask("GET", "/session", trace, visitor.token()).status_code == 200
+
+    def access_line() -> dict[str, Any]:
+        query = f'{{project="{stack.stack.project}", service="platform-services"}} | trace_id=`{trace.split("-")[1]}`'
+        lines = [json.loads(line) for _, line, _ in stack.live.logs(query)]
+        found = [line for line in lines if line["message"] == "request"]
+        if not found:
+            raise NotYet("no access line")
+        return dict(found[0])
+
+    assert poll_until(access_line, "the access line", within=30)["user_id"] == visitor.id
 
 
 def test_a_failed_login_is_audited_by_the_id_of_the_account(stack: Project, visitor: Visitor) -> None:
