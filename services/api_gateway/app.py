@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from api_gateway.guard import Guard
 from api_gateway.webhooks import GithubWebhook
 from telemetry import DependencyError, Telemetry, web
+from telemetry.errors import FAILED_HEADER
 
 SERVICES = (
     "platform-services",
@@ -32,7 +33,7 @@ SERVICES = (
 # Longer than what a provider may take for a chat.
 TIMEOUT_SECONDS = 35.0
 PASSED_ON = ("authorization", "content-type")
-PASSED_BACK = ("content-type", "retry-after")
+PASSED_BACK = ("content-type", "retry-after", FAILED_HEADER)
 
 Handler = Callable[[Request], Awaitable[Response]]
 

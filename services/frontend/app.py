@@ -12,12 +12,20 @@ from starlette.types import ASGIApp
 from frontend import pages
 from frontend.events import Events
 from telemetry import Telemetry, web
+from telemetry.errors import FAILED_HEADER
 from telemetry.forwarded import Proxies
 
 # A little more than the gateway waits for its own upstreams.
 TIMEOUT_SECONDS = 40.0
 PASSED_ON = ("authorization", "content-type", "user-agent")
-PASSED_BACK = ("content-type", "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+PASSED_BACK = (
+    "content-type",
+    "retry-after",
+    FAILED_HEADER,
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+)
 
 
 def build(telemetry: Telemetry) -> ASGIApp:

@@ -10,18 +10,20 @@ from opentelemetry import trace
 
 from telemetry import ids, tracing
 from telemetry.breaker import Breakers
-from telemetry.errors import CircuitOpen, DependencyError, TimedOut, Unreachable
+from telemetry.errors import FAILED_HEADER, CircuitOpen, DependencyError, TimedOut, Unreachable
 from telemetry.tracing import Tracing
 
 CONNECT_TIMEOUT_SECONDS = 1.0
 # Methods that do no more when they come twice (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+# What a gateway says of a server behind it (RFC 9110, 15.6.3 and 15.6.5).
+OF_ANOTHER = frozenset({502, 504})
 ATTEMPTS = 3
 WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER_SECONDS = 0.05, 0.5, 0.1
 
 
 class _ServerError(DependencyError):
-    """Counts a 5xx answer as a failure of the breaker; the caller still gets the response."""
+    """Counts the dependency's own 5xx answer as a failure of the breaker; the caller still gets the response."""
 
     def __init__(self, dependency: str, response: httpx.Response) -> None:
         super().__init__(dependency, str(response.status_code))
@@ -76,7 +78,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
             span.set_attribute("http.response.status_code", response.status_code)
             if response.status_code >= 400:
                 tracing.fail(span, str(response.status_code))
-        if response.status_code < 500:
+        if response.status_code < 500 or _is_of_another(response):
             return response
         raise _ServerError(self._dependency, response)
 
@@ -93,6 +95,11 @@ class ObservedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+def _is_of_another(response: httpx.Response) -> bool:
+    """Whether a failure is that of somebody behind the dependency, which itself is there and answers."""
+    return response.status_code in OF_ANOTHER or FAILED_HEADER in response.headers
 
 
 def _may_come_twice(request: httpx.Request) -> bool:

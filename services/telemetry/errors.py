@@ -9,6 +9,9 @@ Exception
     └── AuditUnavailable   the audit log could not be written, so what was asked is refused
 """
 
+FAILED_HEADER = "x-failed-dependency"
+"""In an answer of 5xx: what failed is this dependency of the service that answers, not the service itself."""
+
 
 class SettingsError(Exception):
     """An environment variable is missing or wrong; the message names it."""

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from telemetry.answers import error_body
-from telemetry.errors import DependencyError
+from telemetry.errors import FAILED_HEADER, DependencyError
 from telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
@@ -77,7 +77,8 @@ async def on_dependency_error(_request: Request, error: Exception) -> Response:
     """DependencyError as JSON with its status, and a line in the log."""
     assert isinstance(error, DependencyError)
     log.error("dependency failed", dependency=error.dependency, reason=error.reason, code=error.code)
-    return failure(error.status, error.code, f"{error.dependency} failed")
+    failed = {FAILED_HEADER: error.dependency}
+    return failure(error.status, error.code, f"{error.dependency} failed", failed)
 
 
 EXCEPTION_HANDLERS: dict[Any, Any] = {

@@ -5,12 +5,15 @@ import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from telemetry import CircuitOpen, DependencyError, Telemetry, TimedOut, Unreachable, ids
 from telemetry.breaker import FAILURES_TO_OPEN, STATES, Breakers
 from telemetry.client import ATTEMPTS
 from telemetry.metrics import Metrics
-from tests.unit.services.helpers import MakeTelemetry
+from tests.unit.services.helpers import Browser, MakeTelemetry
 
 UPSTREAM = {"UPSTREAM_PAYMENTS": "http://payments:1"}
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -221,6 +224,32 @@ def test_the_breaker_sees_what_came_of_it_and_lets_nothing_through_once_open(mak
 
     asyncio.run(ask())
     assert len(asked) == FAILURES_TO_OPEN * ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(502), httpx.Response(504), httpx.Response(503, headers={"x-failed-dependency": "bank"})],
+)
+def test_the_failure_of_somebody_behind_it_does_not_open_the_circuit_of_a_service_that_answers(
+    make_telemetry: MakeTelemetry, answer: httpx.Response
+) -> None:
+    telemetry = make_telemetry(**UPSTREAM)
+    client = payments(telemetry, lambda _request: answer)
+
+    async def ask() -> None:
+        for _ in range(2 * FAILURES_TO_OPEN):
+            assert (await client.post("/")).status_code == answer.status_code
+
+    asyncio.run(ask())
+    assert state(telemetry) == STATES["closed"]
+
+
+def test_a_service_says_which_dependency_failed_it(make_telemetry: MakeTelemetry) -> None:
+    async def pay(_request: Request) -> Response:
+        raise Unreachable("bank", "refused")
+
+    answer = Browser(make_telemetry().app([Route("/", pay)])).get("/")
+    assert (answer.status_code, answer.headers["x-failed-dependency"]) == (502, "bank")
 
 
 def test_calls_carry_the_ids_in_their_spans(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
