@@ -38,6 +38,8 @@ class Rules:
         claims: dict[str, list[Claim]] = {}
         refusals: list[Refusal] = []
         for container in containers:
+            if self._is_anothers(container):
+                continue
             claim = self._claim(container)
             if isinstance(claim, Refusal):
                 refusals.append(claim)
@@ -50,6 +52,12 @@ class Rules:
             why = f'"{service}" is claimed by {rivals[0].container} already: stop one of them, or rename it'
             refusals += [Refusal(claim.id, claim.container, "taken", why) for claim in rivals[1:]]
         return held, refusals
+
+    def _is_anothers(self, container: dict[str, Any]) -> bool:
+        """Whether it is a guest of another stack like this one, whose discoverer looks after it."""
+        on = set(container["NetworkSettings"]["Networks"])
+        guests = "_" + self.networks[0].rpartition("_")[2]
+        return not on & set(self.networks) and any(network.endswith(guests) for network in on)
 
     def _claim(self, container: dict[str, Any]) -> Claim | Refusal:
         name = name_of(container)

@@ -171,6 +171,14 @@ def test_a_container_that_prometheus_cannot_reach_is_refused_with_the_way_to_men
     assert "docker network connect lookout_guests billing-1" in line["why"]
 
 
+def test_a_guest_of_another_stack_is_left_to_that_one(world: World, log_lines: LogLines) -> None:
+    theirs = container()
+    theirs["NetworkSettings"] = {"Networks": {"lookout-ci_guests": {}}}
+    assert world.look(theirs) == []
+    assert refusals(log_lines()) == []
+    assert world.value("discovery_errors_total", reason="network") == 0
+
+
 def test_a_discovered_service_that_the_model_takes_over_is_dropped(world: World) -> None:
     world.look(container())
     world.environ["KNOWN_NAMES"] = "frontend,billing"
