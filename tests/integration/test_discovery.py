@@ -213,6 +213,13 @@ def test_the_list_shows_strangers_without_their_environment(stack: Project, stra
 
 
 def test_nobody_but_the_discoverer_reaches_the_proxy(stack: Project) -> None:
+    network = f"{stack.stack.project}_engine"
+    on_it = {
+        name
+        for name, container in stack.compose.containers().items()
+        if network in container["NetworkSettings"]["Networks"]
+    }
+    assert on_it == {"engine-proxy", "discoverer"}
     found = stack.compose("exec", "-T", "receiver", "python", "-c", ASK, "1", "GET", "/", "", check=False)
     assert found.returncode != 0
     assert "gaierror" in found.stderr

@@ -145,4 +145,8 @@ async def ask_health(stack: Project, services: list[str], rounds: int) -> dict[s
     for name, answer in zip(services, answers[:-1], strict=True):
         assert isinstance(answer, httpx.Response)
         assert answer.status_code == 503, f"{name}: {answer.text}"
+        dependencies = answer.json()["dependencies"]
+        down = {dependency for dependency, found in dependencies.items() if found["status"] == "down"}
+        frozen = {"postgres", "redis"} & set(dependencies)
+        assert frozen <= down, f"{name} misses {down}"
     return took
