@@ -68,6 +68,7 @@ def _choose(
             why = f"{image.reference} cannot be pulled: {reason}"
             if "no such host" in reason or "dial tcp" in reason or "timeout" in reason.lower():
                 unreachable[registry] = f"{registry} cannot be reached"
+                say(f"{unreachable[registry]}: what is on this machine is used, or built")
         else:
             why = f"{image.reference} cannot be pulled: {unreachable[registry]}"
         if source == "registry":

@@ -53,6 +53,8 @@ def prepare(files: Sequence[Path], folder: Path, source: images.Source, strict: 
         raise WrongUsage(f"{folder} holds other things than a project of Lookout: give an empty or a new folder")
     given = _given_secrets(stack, files[0].resolve().parent)
     _refuse_what_is_another_folders(stack, folder)
+    if another := another_model(folder, files):
+        say(another)
     chosen = images.effective(stack, source, strict, say)
     say(_image_line(chosen))
     for note in chosen.notes:
@@ -75,6 +77,14 @@ def prepare(files: Sequence[Path], folder: Path, source: images.Source, strict: 
 
 _HELD: dict[str, str] = {"postgres_password": "postgres-data", "grafana_admin": "grafana-data"}
 """A generated secret → the volume that keeps what it was when the volume was new."""
+
+
+def another_model(folder: Path, files: Sequence[Path]) -> str | None:
+    """What to say where a folder was prepared from other model files before: an overlay is easily left out."""
+    if not (folder / _STATE).exists():
+        return None
+    before, now = [Path(name).name for name in _state(folder)["model"]], [path.name for path in files]
+    return None if before == now else f"model      {' + '.join(now)}; before: {' + '.join(before)}"
 
 
 def _refuse_what_is_another_folders(stack: Stack, folder: Path) -> None:
