@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from telemetry import web
+
 Arguments = Mapping[str, Any]
 
 
@@ -30,6 +32,8 @@ class Text:
         """``value``, where it is right."""
         if not isinstance(value, str) or not 0 < len(value) <= self.max_length:
             raise BadArguments(f"{name} must be text of 1 to {self.max_length} characters")
+        if not web.storable(value):
+            raise BadArguments(f"{name} has a NUL character or half of a surrogate pair in it")
         if self.choices and value not in self.choices:
             raise BadArguments(f"{name} must be one of {', '.join(self.choices)}")
         return value

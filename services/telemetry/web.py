@@ -1,6 +1,8 @@
 """What every handler needs: bounded JSON in, JSON errors out."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,6 +14,7 @@ from telemetry.errors import FAILED_HEADER, DependencyError
 from telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 log = get_logger("telemetry.web")
 
 
@@ -32,13 +35,39 @@ async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
 
 async def read_json(request: Request, max_bytes: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """The body as a JSON object. Raises HTTPException 400 or 413 with the reason."""
+    return json_object(await read_body(request, max_bytes), "the body")
+
+
+def json_object(document: bytes, what: str) -> dict[str, Any]:
+    """``document``, which a message calls ``what``, as a JSON object of storable text. Raises HTTPException 400."""
     try:
-        found = json.loads(await read_body(request, max_bytes))
+        found = json.loads(document)
     except (ValueError, RecursionError):
-        raise HTTPException(400, "the body is not JSON") from None
+        raise HTTPException(400, f"{what} is not JSON") from None
     if not isinstance(found, dict):
-        raise HTTPException(400, "the body is not a JSON object")
+        raise HTTPException(400, f"{what} is not a JSON object")
+    if not all(map(storable, _texts(found))):
+        raise HTTPException(400, f"{what} has a NUL character or half of a surrogate pair in it")
     return found
+
+
+def storable(text: str) -> bool:
+    """Whether text can be sent and stored: JSON can escape what UTF-8 has no bytes for, and PostgreSQL takes no NUL."""
+    return _UNSTORABLE.search(text) is None
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """All names and texts of a document, however deep."""
+    left = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += value.keys()
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
 
 
 def text(body: dict[str, Any], field: str, max_length: int = 1000, default: str | None = None) -> str:

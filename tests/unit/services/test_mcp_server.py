@@ -308,6 +308,7 @@ def test_arguments_are_what_their_schema_says() -> None:
     wrong: list[dict[str, Any]] = [
         {}, {"text": ""}, {"text": "123456"}, {"text": 1}, {"text": "x", "kind": "c"}, {"text": "x", "n": 4},
         {"text": "x", "n": True}, {"text": "x", "n": "1"}, {"text": "x", "n": None}, {"text": "x", "more": 1},
+        {"text": "x\x00"}, {"text": "\ud800"},
     ]  # fmt: skip
     for arguments in wrong:
         with pytest.raises(BadArguments):

@@ -1,13 +1,14 @@
 import asyncio
+import json
 import re
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from telemetry import Settings, Telemetry
+from telemetry import Settings, Telemetry, web
 from tests.unit.services.helpers import ENVIRONMENT, Browser, LogLines, MakeTelemetry
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
@@ -212,6 +213,33 @@ def test_an_access_line_has_every_field(make_telemetry: MakeTelemetry, log_lines
         "route": "/items/{item}",
         "status": 200,
     }
+
+
+async def take(request: Request) -> Response:
+    return JSONResponse(await web.read_json(request))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"a": "x\u0000"}',
+        rb'{"a": [{"b": ["\ud800"]}]}',
+        rb'{"\udfff": 1}',
+        b'{"a": "\xed\xa0\x80"}',
+        '{"a": "\\u0000"}'.encode("utf-16"),
+    ],
+)
+def test_a_body_with_text_that_cannot_be_stored_is_refused(make_telemetry: MakeTelemetry, body: bytes) -> None:
+    answer = Browser(make_telemetry().app([Route("/take", take, methods=["POST"])])).post("/take", content=body)
+    assert answer.status_code == 400
+    assert "NUL" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("text", ["\\u0000 and \\ud800", "日本語 ü", "\U0001f600", "tab\tand line\n"])
+def test_a_body_with_any_other_text_is_taken(make_telemetry: MakeTelemetry, text: str) -> None:
+    http = Browser(make_telemetry().app([Route("/take", take, methods=["POST"])]))
+    assert http.post("/take", content=json.dumps({"a": [text]})).json() == {"a": [text]}
+    assert http.post("/take", content=json.dumps({"a": [text]}, ensure_ascii=False)).json() == {"a": [text]}
 
 
 def test_an_exception_is_one_structured_line_and_the_access_line_is_an_error(
