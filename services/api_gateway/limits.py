@@ -14,6 +14,12 @@ CLASSES = {"anonymous": 1200, "session": 2400, "login": 20, "webhook": 600}
 
 ``login`` is whoever gives a password: few people try 20 times a minute, and each try costs a core 0.2 s.
 """
+# One script: a key whose EXPIRE did not come after its INCR would never go away.
+_COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return count
+"""
 log = get_logger("api_gateway.limits")
 
 
@@ -67,9 +73,7 @@ class Limiter:
         now = int(time.time())
         key = f"rate:{kind}:{client}:{now // WINDOW_SECONDS}"
         try:
-            count = int(await self._store.call("INCR", key))
-            if count == 1:
-                await self._store.call("EXPIRE", key, WINDOW_SECONDS)
+            count = int(await self._store.call("EVAL", _COUNT, 1, key, WINDOW_SECONDS))
         except DependencyError as error:
             log.warning("rate limit is not enforced", error=str(error))
             return None

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from api_gateway.guard import Guard
-from api_gateway.limits import CLASSES
+from api_gateway.limits import CLASSES, WINDOW_SECONDS
 from api_gateway.misses import THRESHOLD
 from api_gateway.suspicion import MAX_LENGTH, REASONS, suspicion
 from telemetry import Telemetry, Unreachable, web
@@ -127,18 +127,19 @@ class Counting(RedisStore):
     async def call_quietly(self, command: str, *arguments: str | int | float) -> Any:
         if self.away:
             raise Unreachable("redis", "refused")
-        if command == "INCR":
-            key = str(arguments[0]).rpartition(":")[0]
+        # Scripts alone: between two commands the gateway can end.
+        assert command == "EVAL"
+        key = str(arguments[2]).rpartition(":")[0]
+        if key.startswith("rate:"):
+            assert arguments[3:] == (WINDOW_SECONDS,)
+            assert "EXPIRE" in str(arguments[0])
             self.counts[key] = self.counts.get(key, 0) + 1
             return self.counts[key]
-        if command == "EVAL":
-            known = self.sets.setdefault(str(arguments[2]).rpartition(":")[0], set())
-            if str(arguments[3]) in known or len(known) >= int(arguments[4]):
-                return 0
-            known.add(str(arguments[3]))
-            return len(known)
-        assert command == "EXPIRE"
-        return 1
+        known = self.sets.setdefault(key, set())
+        if str(arguments[3]) in known or len(known) >= int(arguments[4]):
+            return 0
+        known.add(str(arguments[3]))
+        return len(known)
 
 
 async def answer(_request: Request) -> Response:
