@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from api_gateway.guard import Guard
 from api_gateway.webhooks import GithubWebhook
-from telemetry import DependencyError, Telemetry, web
+from telemetry import DependencyError, Telemetry, onward, web
 from telemetry.errors import FAILED_HEADER
 
 SERVICES = (
@@ -48,10 +48,10 @@ class Gateway:
         )
 
     async def send(
-        self, upstream: str, method: str, path: str, body: bytes, headers: dict[str, str], query: str = ""
+        self, upstream: str, method: str, path: str, body: bytes, headers: dict[str, str], query: bytes = b""
     ) -> httpx.Response:
-        """Ask ``upstream``. Raises DependencyError where it does not answer."""
-        url = httpx.URL(path=path, query=query.encode()) if query else httpx.URL(path=path)
+        """Ask ``upstream``. Raises DependencyError where it does not answer, HTTPException for too long a URL."""
+        url = onward.url(path, query)
         try:
             response = await self._clients[upstream].request(method, url, content=body, headers=headers)
         except DependencyError as error:
@@ -66,8 +66,8 @@ class Gateway:
         async def handler(request: Request) -> Response:
             body = await web.read_body(request)
             headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-            target = path.format(**request.path_params)
-            answer = await self.send(upstream, request.method, target, body, headers, request.url.query)
+            target = path.format_map({name: onward.segment(value) for name, value in request.path_params.items()})
+            answer = await self.send(upstream, request.method, target, body, headers, request.scope["query_string"])
             # What breaks behind the gateway is its 502; 503 says "ask again later" and stays.
             status = 502 if answer.status_code >= 500 and answer.status_code != 503 else answer.status_code
             back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}

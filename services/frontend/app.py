@@ -3,7 +3,6 @@
 Needs UPSTREAM_API_GATEWAY. May be set: TRUSTED_PROXIES (hosts whose X-Forwarded-For is believed).
 """
 
-import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -11,7 +10,7 @@ from starlette.types import ASGIApp
 
 from frontend import pages
 from frontend.events import Events
-from telemetry import Telemetry, web
+from telemetry import Telemetry, onward, web
 from telemetry.errors import FAILED_HEADER
 from telemetry.forwarded import Proxies
 
@@ -36,10 +35,12 @@ def build(telemetry: Telemetry) -> ASGIApp:
     events = Events(telemetry, proxies)
 
     async def proxy(request: Request) -> Response:
+        # Segment by segment, lest ".." leads out of /api.
+        path = "/api/" + "/".join(map(onward.segment, request.path_params["path"].split("/")))
+        url = onward.url(path, request.scope["query_string"])
         body = await web.read_body(request)
         headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         headers["x-forwarded-for"] = proxies.client(request.scope)
-        url = httpx.URL(path="/api/" + request.path_params["path"], query=request.url.query.encode())
         answer = await gateway.request(request.method, url, content=body, headers=headers)
         back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
         return Response(answer.content, answer.status_code, back | {"cache-control": "no-store"})

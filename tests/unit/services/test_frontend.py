@@ -25,6 +25,51 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
+class Gateway:
+    """The gateway, which remembers the targets that it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def request(self, _method: str, url: httpx.URL, **_options: Any) -> httpx.Response:
+        self.asked.append(url.raw_path.decode())
+        return httpx.Response(200, json={})
+
+
+def before(telemetry: Telemetry) -> tuple[Browser, Gateway]:
+    """The frontend, and the gateway behind it."""
+    gateway = Gateway()
+    telemetry.client = lambda *_: gateway  # type: ignore[assignment, method-assign]
+    return Browser(build(telemetry)), gateway
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("/api/jobs/one?wait=1", "/api/jobs/one?wait=1"),
+        ("/api/jobs/%3Fx", "/api/jobs/%3Fx"),
+        ("/api/..%252fmetrics", "/api/..%252fmetrics"),
+        ("/api//metrics", "/api//metrics"),
+        ("/api/a..b", "/api/a..b"),
+    ],
+)
+def test_what_the_page_asks_for_is_passed_on_under_its_prefix(
+    make_telemetry: MakeTelemetry, url: str, target: str
+) -> None:
+    browser, gateway = before(make_telemetry(**UPSTREAM))
+    assert browser.get(url).status_code == 200
+    assert gateway.asked == [target]
+
+
+@pytest.mark.parametrize(
+    "url", ["/api/..%2fmetrics", "/api/%2e%2e/metrics", "/api/a/%2e/b", "/api/a/..%2F..%2Fmetrics", "/api/%00"]
+)
+def test_no_path_leads_out_of_the_prefix(make_telemetry: MakeTelemetry, url: str) -> None:
+    browser, gateway = before(make_telemetry(**UPSTREAM))
+    assert browser.get(url).status_code == 404
+    assert gateway.asked == []
+
+
 def report(telemetry_or_browser: Telemetry | Browser, events: Any, **options: Any) -> httpx.Response:
     browser = telemetry_or_browser
     if isinstance(browser, Telemetry):

@@ -5,17 +5,20 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from api_gateway.app import Gateway
 from api_gateway.guard import Guard
 from api_gateway.limits import CLASSES, WINDOW_SECONDS
 from api_gateway.misses import THRESHOLD
 from api_gateway.suspicion import MAX_LENGTH, REASONS, suspicion
-from telemetry import Telemetry, Unreachable, web
+from telemetry import Telemetry, Unreachable, onward, web
 from telemetry.forwarded import Proxies
 from telemetry.redis_store import RedisStore
 from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
@@ -232,6 +235,57 @@ def test_many_different_misses_of_one_client_are_one_enumeration(make_telemetry:
     for number in range(2 * THRESHOLD):
         http.get(f"/api/records/{number}")
     assert suspicious(telemetry, "enumeration") == 1
+
+
+class Echo:
+    """A service behind the gateway or the frontend, which remembers the targets that it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def request(self, _method: str, url: httpx.URL, **_options: Any) -> httpx.Response:
+        self.asked.append(url.raw_path.decode())
+        return httpx.Response(200, json={})
+
+
+def passing(telemetry: Telemetry) -> tuple[Browser, Echo]:
+    """The handler that passes jobs on, and what is behind it."""
+    echo = Echo()
+    telemetry.client = lambda *_: echo  # type: ignore[assignment, method-assign]
+    gateway = Gateway(telemetry)
+    jobs = Route("/api/jobs/{job}", gateway.to("automation-services", "/jobs/{job}"), methods=["GET"])
+    return Browser(telemetry.app([jobs])), echo
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("/api/jobs/one", "/jobs/one"),
+        ("/api/jobs/%3Fx", "/jobs/%3Fx"),
+        ("/api/jobs/a%23b", "/jobs/a%23b"),
+        ("/api/jobs/%252e%252e", "/jobs/%252e%252e"),
+        ("/api/jobs/%C3%BC", "/jobs/%C3%BC"),
+        ("/api/jobs/one?a=1&b=%20", "/jobs/one?a=1&b=%20"),
+    ],
+)
+def test_a_parameter_of_a_path_stays_one_segment(make_telemetry: MakeTelemetry, url: str, target: str) -> None:
+    http, echo = passing(make_telemetry())
+    assert http.get(url).status_code == 200
+    assert echo.asked == [target]
+
+
+@pytest.mark.parametrize("url", ["/api/jobs/%00", "/api/jobs/a%0ab", "/api/jobs/%7f", "/api/jobs/%2e%2e"])
+def test_a_path_that_cannot_be_is_not_found(make_telemetry: MakeTelemetry, url: str) -> None:
+    http, echo = passing(make_telemetry())
+    assert http.get(url).status_code == 404
+    assert echo.asked == []
+
+
+def test_a_query_is_passed_on_as_bytes_that_a_url_may_have() -> None:
+    assert onward.url("/x", b"a=\xff\x01&b='%20'").raw_path == b"/x?a=%FF%01&b='%20'"
+    with pytest.raises(HTTPException) as caught:
+        onward.url("/x", b"\xff" * onward.MAX_LENGTH)
+    assert caught.value.status_code == 414
 
 
 def scope(peer: str, *forwarded: str) -> Scope:
