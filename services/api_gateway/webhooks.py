@@ -5,8 +5,10 @@
     release        when published: a post of it is fetched, and the channel "releases" gets a digest
     ping           an answer; any other event is accepted and ignored
 
-A delivery that was seen within REMEMBERED_SECONDS is answered 200 and makes no work. One whose work was not
-accepted is forgotten again, so that GitHub can repeat it.
+A delivery whose work was accepted within REMEMBERED_SECONDS is answered 200 and makes no more. It is remembered after
+that and not before, so that GitHub can repeat one that got stuck on the way, whatever broke. What was accepted already
+is not queued again then, for the ids of its jobs follow from that of the delivery; automation-services knows them for
+an hour after their end.
 """
 
 import hashlib
@@ -119,7 +121,7 @@ class GithubWebhook:
         event = event if event in EVENTS else "other"
         outcome = "failed"
         try:
-            outcome, answer = await self._accept(event, delivery, _payload(body))
+            outcome, answer = await self._accept(event, delivery, web.json_object(body, "the payload"))
         finally:
             self._events.labels("github", event, outcome).inc()
         log.info("webhook", source="github", webhook_event=event, delivery=delivery, outcome=outcome)
@@ -130,16 +132,17 @@ class GithubWebhook:
             return "accepted", JSONResponse({"pong": True})
         work = work_of(event, payload)
         mark = f"webhook:github:{delivery}"
-        if await self._store.call("SET", mark, "1", "NX", "EX", REMEMBERED_SECONDS) is None:
+        if await self._store.call("GET", mark) is not None:
             return "duplicate", JSONResponse({"duplicate": True})
-        jobs = []
+        jobs = [
+            await self._queue(path, {**body, "id": f"github-{delivery}-{number}"})
+            for number, (path, body) in enumerate(work)
+        ]
         try:
-            for number, (path, body) in enumerate(work):
-                # The id of the job follows from that of the delivery: queued once even if the mark is lost.
-                jobs.append(await self._queue(path, {**body, "id": f"github-{delivery}-{number}"}))
-        except (DependencyError, HTTPException):
-            await self._store.call("DEL", mark)
-            raise
+            await self._store.call("SET", mark, "1", "EX", REMEMBERED_SECONDS)
+        except DependencyError as error:
+            # The work is accepted all the same, and a repetition of it finds its ids taken.
+            log.warning("delivery is not remembered", delivery=delivery, error=str(error))
         return "accepted" if jobs else "ignored", JSONResponse({"jobs": jobs}, 202)
 
     async def _queue(self, path: str, body: dict[str, Any]) -> str:
@@ -150,13 +153,3 @@ class GithubWebhook:
             # 503: the queue is full, and GitHub may come again.
             raise HTTPException(503 if answer.status_code == 503 else 502, "automation-services refused the event")
         return str(answer.json()["id"])
-
-
-def _payload(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise HTTPException(400, "the payload is not JSON") from None
-    if not isinstance(found, dict):
-        raise HTTPException(400, "the payload is not a JSON object")
-    return found

@@ -1,5 +1,6 @@
 """Webhooks of GitHub: signed, once, and turned into work."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -35,20 +36,26 @@ class Behind:
         self.bodies: list[dict[str, Any]] = []
         self.status = 202
         self.away = False
+        self.cancelled = False
+        self.read_only = False
 
     async def call(self, command: str, key: str, *arguments: Any) -> str | None:
-        if command == "DEL":
-            self.keys.pop(key)
-            return None
+        if command == "GET":
+            return self.keys.get(key)
+        if self.read_only:
+            raise Unreachable("redis", "refused")
         assert command == "SET"
-        assert arguments[1:] == ("NX", "EX", 259200)
-        return None if key in self.keys else self.keys.setdefault(key, "OK")
+        assert arguments[1:] == ("EX", 259200)
+        self.keys[key] = str(arguments[0])
+        return "OK"
 
     async def send(
         self, upstream: str, method: str, path: str, body: bytes, _headers: dict[str, str]
     ) -> httpx.Response:
         if self.away:
             raise Unreachable(upstream, "refused")
+        if self.cancelled:
+            raise asyncio.CancelledError
         assert (upstream, method) == ("automation-services", "POST")
         self.bodies.append({**json.loads(body), "asked": path})
         return httpx.Response(self.status, json={"id": json.loads(body)["id"]})
@@ -153,6 +160,39 @@ def test_a_delivery_whose_work_was_not_accepted_can_be_repeated(
     assert behind.bodies[0]["id"] == behind.bodies[1]["id"] == f"github-{DELIVERY}-0"
 
 
+def test_a_delivery_can_be_repeated_where_redis_went_away_after_the_work_was_refused(
+    browser: Browser, behind: Behind
+) -> None:
+    behind.away = behind.read_only = True
+    assert post(browser, "push", PUSH).status_code == 502
+    behind.away = behind.read_only = False
+    assert post(browser, "push", PUSH).status_code == 202
+    assert len(behind.bodies) == 3
+
+
+def test_a_delivery_can_be_repeated_where_the_gateway_ended_before_the_work_was_accepted(
+    browser: Browser, behind: Behind
+) -> None:
+    behind.cancelled = True
+    with pytest.raises(asyncio.CancelledError):
+        post(browser, "push", PUSH)
+    behind.cancelled = False
+    assert post(browser, "push", PUSH).status_code == 202
+    assert len(behind.bodies) == 3
+
+
+def test_a_delivery_that_cannot_be_remembered_is_accepted_and_repeats_the_same_ids(
+    make_telemetry: MakeTelemetry, behind: Behind, log_lines: LogLines
+) -> None:
+    browser = browser_of(make_telemetry(), behind)
+    behind.read_only = True
+    first, second = (post(browser, "pull_request", PULL_REQUEST) for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+    assert {body["id"] for body in behind.bodies} == set(first.json()["jobs"])
+    assert "delivery is not remembered" in {line["message"] for line in log_lines() if line["level"] == "warning"}
+
+
 @pytest.mark.parametrize("given", ["", "sha256=" + "0" * 64, "sha1=abc", "ü"])
 def test_a_webhook_that_is_not_signed_is_refused_counted_and_logged(
     make_telemetry: MakeTelemetry, behind: Behind, log_lines: LogLines, given: str
@@ -179,6 +219,7 @@ def test_a_ping_is_answered(browser: Browser, behind: Behind) -> None:
     [
         ("push", {}, DELIVERY),
         ("push", [], DELIVERY),
+        ("push", {**PUSH, "ref": "\x00"}, DELIVERY),
         ("push", {**PUSH, "commits": [{"message": "x"}]}, DELIVERY),
         ("pull_request", {"action": "opened", "pull_request": None}, DELIVERY),
         ("push", PUSH, ""),
