@@ -20,6 +20,9 @@ from .verify import live, smoke
 from .verify.polling import NotYet
 from .write import existing, write
 
+_CRASH = "crash"
+"""The fault that is over when it begins."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0 as claimed, 1 falls short, 2 wrong usage or model, 3 a tool is missing."""
@@ -240,7 +243,8 @@ def _fault(options: argparse.Namespace) -> int:
     names = ("seconds", "share", "delay", "dependency", "mebibytes", "factor")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     begun = faults.start(project.opened(options.project), options.service, options.kind, given)
-    _say(f"{options.service}: {_in_words(begun)}; `lookout faults --clear` ends it")
+    mend = "" if begun["kind"] == _CRASH else "; `lookout faults --clear` ends it"
+    _say(f"{options.service}: {_in_words(begun)}{mend}")
     return 0
 
 
@@ -271,5 +275,10 @@ def _faults(options: argparse.Namespace) -> int:
 
 def _in_words(fault: Mapping[str, object]) -> str:
     """A fault as the service says of it."""
-    parameters = [f"{name} {value}" for name, value in fault.items() if name not in ("kind", "seconds", "left")]
-    return ", ".join([str(fault["kind"]), *parameters, f"{fault['left']:g} s left"])
+    kind = str(fault["kind"])
+    if kind == _CRASH:
+        return f"{kind}, the process ends at once"
+    parameters = [f"{name} {value}" for name, value in fault.items() if name not in (kind, "kind", "seconds", "left")]
+    # The seconds of a delay have the name of the kind.
+    named = f"{kind} {fault[kind]:g} s" if kind in fault else kind
+    return ", ".join([named, *parameters, f"{fault['left']:g} s left"])

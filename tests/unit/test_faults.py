@@ -17,7 +17,7 @@ from lookout import cli, engine
 from lookout.model import load, stack
 from lookout.project import Project
 from lookout.render import ROOT, render
-from telemetry.faults import Faults
+from telemetry.faults import Faults, effects
 from telemetry.faults.listener import Listener
 
 RUNNING = [
@@ -105,6 +105,18 @@ def test_a_fault_is_started_listed_and_cleared(
     assert faults.bodies() == []
 
 
+def test_a_delay_is_told_once_and_a_crash_is_not_said_to_last(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = say(folder, capsys, "fault", "frontend", "delay", "--delay", "5")
+    assert code == 0
+    assert "frontend: delay 5 s, share 1, 60 s left; `lookout faults --clear` ends it\n" in said
+    monkeypatch.setattr(effects, "_exit", lambda: None)
+    code, said = say(folder, capsys, "fault", "frontend", "crash")
+    assert code == 0
+    assert "frontend: crash, the process ends at once\n" in said
+
+
 def test_a_service_that_does_not_run_hides_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = say(folder, capsys, "faults")
     assert code == 1
@@ -120,6 +132,7 @@ def test_a_service_that_does_not_run_hides_no_other(folder: Path, capsys: pytest
         (("prometheus", "crash"), "known are: frontend, api-gateway"),
         (("frontend", "error"), "there is no kind 'error': did you mean \"errors\"?"),
         (("frontend", "delay"), "delay is required: a number from 0.001 to 120 (seconds)"),
+        (("frontend", "unreachable"), "dependency is required: redis"),
         (("frontend", "crash", "--share", "1"), "crash takes no 'share'"),
         (("frontend", "errors", "--seconds", "1e9"), "give a number from 1 to 1800 (seconds)"),
         (("frontend", "unreachable", "--dependency", "reddis"), 'did you mean "redis"?'),

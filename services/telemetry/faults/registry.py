@@ -118,7 +118,7 @@ class Faults:
 
     def _checked(self, wanted: dict[str, Any]) -> Fault:
         name = wanted.get("kind")
-        if name not in KINDS:
+        if not isinstance(name, str) or name not in KINDS:
             raise BadFault(f"there is no kind {name!r}: {suggestion(name, self.kinds)}")
         if name not in self.kinds:
             raise BadFault(f"{name} has no place in this service; it can have: {', '.join(self.kinds)}")
@@ -128,7 +128,11 @@ class Faults:
             if key not in takes:
                 raise BadFault(f"{name} takes no {key!r}; it takes: {', '.join(sorted(takes - {'kind'}))}")
         dependency = wanted.get("dependency")
-        if kind.names_dependency and dependency not in self._dependencies:
+        if kind.names_dependency and dependency is None:
+            raise BadFault(
+                f"dependency is required: {', '.join(sorted(self._dependencies)) or 'this service has none'}"
+            )
+        if kind.names_dependency and (not isinstance(dependency, str) or dependency not in self._dependencies):
             raise BadFault(
                 f"{dependency!r} is no dependency of this service: {suggestion(dependency, self._dependencies)}"
             )

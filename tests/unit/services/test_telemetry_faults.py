@@ -56,6 +56,9 @@ def test_a_fault_that_cannot_be_is_refused_with_what_can_be() -> None:
     assert "it can have: errors" in wrong({"kind": "token_burn", "factor": 5, "seconds": 5})
     assert "takes no 'share'" in wrong({"kind": "crash", "share": 0.5, "seconds": 5})
     assert 'did you mean "postgres"?' in wrong({"kind": "unreachable", "dependency": "postgre", "seconds": 5})
+    assert wrong({"kind": "unreachable", "seconds": 5}) == "dependency is required: postgres"
+    assert "['postgres'] is no dependency" in wrong({"kind": "unreachable", "dependency": ["postgres"], "seconds": 5})
+    assert "there is no kind ['errors']" in wrong({"kind": ["errors"], "seconds": 5})
     assert "'redis' is no dependency" in wrong({"kind": "unreachable", "dependency": "redis", "seconds": 5})
     assert "share is 1.5: give a number from 0.01 to 1" in wrong({"kind": "errors", "share": 1.5, "seconds": 5})
     assert "delay is required: a number from 0.001 to 120 (seconds)" in wrong({"kind": "delay", "seconds": 5})
