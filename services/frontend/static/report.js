@@ -34,7 +34,9 @@ function add(event) {
 /** Report an error; a page that fails in a loop is not worth more than the first of them. */
 export function reportError(kind, message) {
   errors += 1;
-  if (errors <= MAX_ERRORS) add({ type: "error", kind, message: String(message || "unknown").slice(0, 500) });
+  // A script may throw, and the cut may leave, what the service refuses: NUL and halves of surrogate pairs.
+  const storable = String(message || "unknown").slice(0, 500).replace(/[\0\p{Surrogate}]/gu, "\ufffd");
+  if (errors <= MAX_ERRORS) add({ type: "error", kind, message: storable });
 }
 
 function reportUse(event) {
