@@ -14,7 +14,7 @@ A service whose clients of other services are observed too:
 """
 
 from telemetry.app import Telemetry, instrument, run, run_worker
-from telemetry.errors import AuditUnavailable, CircuitOpen, DependencyError, SettingsError, TimedOut, Unreachable
+from telemetry.errors import AuditUnavailable, CircuitOpen, DependencyError, Full, SettingsError, TimedOut, Unreachable
 from telemetry.ids import bind_user
 from telemetry.logs import get_logger
 from telemetry.settings import Settings
@@ -23,6 +23,7 @@ __all__ = [
     "AuditUnavailable",
     "CircuitOpen",
     "DependencyError",
+    "Full",
     "Settings",
     "SettingsError",
     "Telemetry",

@@ -7,7 +7,7 @@ from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
 from telemetry import faults
-from telemetry.errors import CircuitOpen, DependencyError
+from telemetry.errors import CircuitOpen, DependencyError, Full
 from telemetry.metrics import Metrics
 
 FAILURES_TO_OPEN = 5
@@ -27,7 +27,8 @@ class Breakers:
         self._factory = AsyncCircuitBreakerFactory(
             default_threshold=FAILURES_TO_OPEN,
             default_ttl=open_seconds,
-            exclude=[(BaseException, lambda error: not isinstance(error, DependencyError))],
+            # What is full can still be read, and what makes room must get through.
+            exclude=[(BaseException, lambda error: not isinstance(error, DependencyError) or isinstance(error, Full))],
         )
 
     def declare(self, dependency: str) -> None:

@@ -6,6 +6,7 @@ Exception
     ├── Unreachable        refused, reset, name not found
     ├── TimedOut           no answer in time
     ├── CircuitOpen        not asked: it failed too often just now
+    ├── Full               it answers, but has no room for what was to be written
     └── AuditUnavailable   the audit log could not be written, so what was asked is refused
 """
 
@@ -47,6 +48,13 @@ class CircuitOpen(DependencyError):
 
     status = 503
     code = "circuit_open"
+
+
+class Full(DependencyError):
+    """The dependency has no room for what was to be written; it still answers what is read."""
+
+    status = 503
+    code = "dependency_full"
 
 
 class AuditUnavailable(DependencyError):

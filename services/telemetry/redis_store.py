@@ -8,12 +8,13 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from telemetry import faults
 from telemetry.breaker import Breakers
-from telemetry.errors import TimedOut, Unreachable
+from telemetry.errors import Full, TimedOut, Unreachable
 from telemetry.tracing import Tracing
 
 NAME = "redis"
@@ -59,7 +60,7 @@ class RedisStore:
         self._breakers = breakers
 
     async def call(self, command: str, *arguments: str | int | float) -> Any:
-        """Run a command. Raises DependencyError (Unreachable, TimedOut, CircuitOpen)."""
+        """Run a command. Raises DependencyError (Unreachable, TimedOut, CircuitOpen, Full)."""
         attributes = {"db.system.name": NAME, "db.operation.name": command, "peer.service": NAME}
         with self._tracing.client_span(f"redis {command}", attributes):
             async with self._breakers.guard(NAME):
@@ -94,6 +95,8 @@ async def _execute(client: Any, command: str, *arguments: str | int | float) -> 
         raise TimedOut(NAME, str(error)) from error
     except (RedisConnectionError, OSError) as error:
         raise Unreachable(NAME, str(error)) from error
+    except OutOfMemoryError as error:
+        raise Full(NAME, str(error)) from error
     if task and task.cancelling() > cancelled:
         # Before Python 3.12 the wait_for inside the client could swallow a cancellation, and its task ran on.
         raise asyncio.CancelledError

@@ -155,6 +155,15 @@ def test_every_lasting_container_restarts_and_has_a_health_check(compose: dict[s
             assert container.get("user", "") == EXCEPTIONS.get(name, container.get("user", "")), name
 
 
+def test_redis_refuses_writes_before_its_container_is_out_of_memory(compose: dict[str, Any]) -> None:
+    redis = compose["services"]["redis"]
+    command = redis["command"]
+    most, limit = command[command.index("--maxmemory") + 1], redis["mem_limit"]
+    assert most.endswith("mb")
+    assert 0 < int(most.removesuffix("mb")) <= int(limit.removesuffix("m")) * 3 / 4
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+
+
 def test_ports_are_published_on_loopback_only(compose: dict[str, Any]) -> None:
     published = [port for container in compose["services"].values() for port in container.get("ports", [])]
     assert published

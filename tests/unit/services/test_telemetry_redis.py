@@ -3,6 +3,11 @@
 import asyncio
 from contextlib import suppress
 
+import pytest
+from redis.exceptions import OutOfMemoryError
+
+from telemetry import Full
+from telemetry.breaker import FAILURES_TO_OPEN
 from telemetry.redis_store import RedisStore
 from tests.unit.services.helpers import MakeTelemetry
 
@@ -29,3 +34,27 @@ def test_a_cancellation_that_the_client_swallows_still_ends_its_task(make_teleme
         return task.cancelled()
 
     assert asyncio.run(run())
+
+
+class Crammed:
+    """A client of a Redis that has no room: it refuses writes, and answers the rest."""
+
+    async def execute_command(self, command: str, *_arguments: object) -> str:
+        if command == "SET":
+            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+        return "answer"
+
+
+def test_a_redis_without_room_is_a_failure_for_those_who_write_and_for_no_others(make_telemetry: MakeTelemetry) -> None:
+    telemetry = make_telemetry()
+
+    async def run() -> None:
+        store = RedisStore("redis://127.0.0.1:1/0", None, telemetry.tracing, telemetry.breakers)
+        store._redis = Crammed()
+        for _ in range(FAILURES_TO_OPEN + 1):
+            with pytest.raises(Full) as caught:
+                await store.call("SET", "key", "value")
+            assert caught.value.status == 503
+        assert await store.call("GET", "key") == "answer"
+
+    asyncio.run(run())
