@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from automation_services.work import WorkFailed
 
-_VERSION = r"(?P<version>\d+(?:\.\d+){0,2})"
+# Longer numbers are no versions, and int() refuses those of thousands of digits.
+_VERSION = r"(?P<version>[0-9]{1,9}(?:\.[0-9]{1,9}){0,2})"
 _REQUIREMENT = re.compile(
     rf"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?P<pin>==|>=|~=)\s*{_VERSION}\s*(?:;.*|#.*)?"
 )

@@ -101,7 +101,7 @@ class Tasks:
                 self._upgrades.labels(ecosystem, "failure").inc()
                 raise
         self._upgrades.labels(ecosystem, "success" if done.changes else "unchanged").inc()
-        if done.changes:
+        if done.quality is not None:
             self._quality.labels(ecosystem).observe(done.quality)
         return done.result()
 

@@ -8,21 +8,26 @@ from typing import Any
 from automation_services import catalogue
 from automation_services.manifests import MANIFESTS, Dependency
 from automation_services.work import WorkFailed
+from telemetry import get_logger
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 # Shares of the quality: up to date, exactly pinned, and how small the steps are.
 _WEIGHTS = (0.5, 0.2, 0.3)
 _EASE = {"patch": 1.0, "minor": 0.8, "major": 0.4}
+log = get_logger("automation_services.upgrades")
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """What was done to a manifest; ``changes`` maps names to (from, to), ``quality`` is 0 to 1."""
+    """What was done to a manifest; ``changes`` maps names to (from, to).
+
+    ``quality`` is 0 to 1, None without a patch.
+    """
 
     ecosystem: str
     changes: dict[str, tuple[str, str]]
     patch: str
-    quality: float
+    quality: float | None
 
     def result(self) -> dict[str, Any]:
         """For the result of the job."""
@@ -32,6 +37,17 @@ class Upgrade:
 
 def upgrade(manifest: str, content: str, across_majors: bool = False) -> Upgrade:
     """Upgrade the dependencies that the catalogue knows. Raises WorkFailed; an empty patch where all are new."""
+    try:
+        return _upgrade(manifest, content, across_majors)
+    except WorkFailed:
+        raise
+    except Exception as error:
+        # Another try would break in the same way.
+        log.error("manifest broke the upgrade", manifest=manifest, exc_info=error)
+        raise WorkFailed("the manifest cannot be upgraded") from error
+
+
+def _upgrade(manifest: str, content: str, across_majors: bool) -> Upgrade:
     ecosystem, read = MANIFESTS[manifest]
     old = content.splitlines(keepends=True)
     dependencies = read(old)
@@ -52,7 +68,8 @@ def upgrade(manifest: str, content: str, across_majors: bool = False) -> Upgrade
     patch = "".join(_ended(difflib.unified_diff(old, new, f"a/{manifest}", f"b/{manifest}")))
     _verify(manifest, content, patch, {d.line: goal for d, goal in targets.items()})
     newest = sum(goal == catalogue.RELEASES[ecosystem][d.name][-1] for d, goal in targets.items())
-    return Upgrade(ecosystem, changes, patch, _quality(dependencies, newest, list(changes.values())))
+    quality = _quality(dependencies, newest, list(changes.values())) if changes else None
+    return Upgrade(ecosystem, changes, patch, quality)
 
 
 def apply(content: str, patch: str) -> str:
@@ -109,7 +126,7 @@ def _quality(dependencies: list[Dependency], newest: int, changes: list[tuple[st
     Up to date are the ``newest``, at the last of all releases; a package that the catalogue does not know is not.
     """
     pinned = sum(dependency.exact for dependency in dependencies)
-    ease = sum(_EASE[_step(old, new)] for old, new in changes) / len(changes) if changes else 1.0
+    ease = sum(_EASE[_step(old, new)] for old, new in changes) / len(changes)
     parts = newest / len(dependencies), pinned / len(dependencies), ease
     return round(sum(weight * part for weight, part in zip(_WEIGHTS, parts, strict=True)), 4)
 

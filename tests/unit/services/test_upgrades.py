@@ -1,5 +1,7 @@
 """The upgrade worker: what it reads, what it changes, what its patch is worth."""
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from automation_services import catalogue
 from automation_services.upgrades import apply, upgrade
 from automation_services.work import WorkFailed
+from lookout.render import ROOT
 from simulators.github import FILES
 
 REQUIREMENTS = "# pinned\nFlask==2.3.3  # web\nrequests>=2.28.2\nhttpx==0.28.1\nunknown==1.0\n-r other.txt\npytest\n"
@@ -63,6 +66,11 @@ def test_the_patch_is_one_for_other_programs_too(manifest: str, content: str, tm
         ("package.json", "[]", "no object"),
         ("package.json", '{"dependencies": []}', "dependencies is no object"),
         ("go.mod", "require (\n)\n", "no module line"),
+        # int() takes no more than 4300 digits.
+        ("requirements.txt", f"flask=={'1' * 5000}\n", "no dependency with a version"),
+        ("requirements.txt", f"flask==1.{'1' * 5000}\n", "no dependency with a version"),
+        ("package.json", f'{{"dependencies": {{\n"axios": "{"1" * 5000}"\n}}}}', "no dependency with a version"),
+        ("go.mod", f"module a.test/a\nrequire golang.org/x/net v{'1' * 5000}\n", "no dependency with a version"),
     ],
 )
 def test_what_is_no_manifest_fails_with_the_reason(manifest: str, content: str, reason: str) -> None:
@@ -79,7 +87,7 @@ def test_a_patch_applies_to_what_it_was_made_for_and_to_nothing_else() -> None:
 
 
 def test_a_patch_is_worth_more_the_more_is_new_and_pinned_and_the_smaller_its_steps() -> None:
-    def quality(content: str, across_majors: bool = True) -> float:
+    def quality(content: str, across_majors: bool = True) -> float | None:
         return upgrade("requirements.txt", content, across_majors).quality
 
     patched = quality("httpx==0.28.0\n")
@@ -89,6 +97,24 @@ def test_a_patch_is_worth_more_the_more_is_new_and_pinned_and_the_smaller_its_st
     assert quality("flask>=2.3.3\n") == 0.62
     assert quality("django==4.2.1\n", across_majors=False) == 0.5
     assert quality("httpx==0.28.0\nunknown==1.0\n") == 0.75
+    assert quality("httpx==0.28.1\n") is None
+
+
+def test_an_upgrade_that_breaks_fails_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> str:
+        raise IndexError("a bug")
+
+    monkeypatch.setattr(catalogue, "target", broken)
+    with pytest.raises(WorkFailed, match="cannot be upgraded"):
+        upgrade("requirements.txt", REQUIREMENTS)
+
+
+def test_the_example_of_the_docs_is_upgraded() -> None:
+    text = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
+    bodies = [json.loads(body) for body in re.findall(r"/api/upgrades -d '(.*)'", text)]
+    assert bodies
+    for body in bodies:
+        assert upgrade(**body).changes
 
 
 def test_releases_stand_oldest_first() -> None:
