@@ -10,7 +10,8 @@
 
 The first four answer 202 with the id of a job: it is stored, and will be done. With ``"id"`` in the body a job is
 queued once, however often it is sent. With ``?wait=1`` they answer when it has ended: 201, or 422 where it failed;
-202 as without it where that takes more than WAIT_SECONDS. 503 says that too many jobs wait.
+202 as without it where that takes more than WAIT_SECONDS. The answer to a job that failed has its id and result beside
+the error. 503 says that too many jobs wait, or that they and their results take too much memory.
 
 ``name`` is the file's name, or a workflow: summary, post_fetch, pdf_generation, fulfilment. What makes a job fail:
 malformed JSON in a .json file, rows of different length in a .csv file, no content in a workflow, a manifest that
@@ -19,7 +20,6 @@ delivery, so that its job is given up. Needs REDIS_URL, REDIS_PASSWORD_FILE, UPS
 (default 60) is the period of the digest to the team.
 """
 
-import json
 import re
 from typing import Any
 
@@ -31,7 +31,7 @@ from starlette.types import ASGIApp
 
 from automation_services.controller import Controller
 from automation_services.digests import CHANNELS, Digests, every
-from automation_services.jobs import FINAL, ID, Queue, QueueFull
+from automation_services.jobs import FINAL, ID, JobTooLong, Queue, QueueFull, dumps
 from automation_services.manifests import MANIFESTS
 from automation_services.proofs import PROOFS
 from automation_services.reviews import Reviews
@@ -39,6 +39,7 @@ from automation_services.streams import Streams
 from automation_services.tasks import Tasks
 from automation_services.work import WORKFLOWS
 from telemetry import Telemetry, web
+from telemetry.answers import error_body
 
 MAX_CONTENT = 32_000
 WAIT_SECONDS = 8.0
@@ -77,7 +78,7 @@ class Jobs:
             wanted |= _source(body)
         else:
             wanted["content"] = _content(body, "content")
-        return await self._accept(request, body, "upgrade", manifest, json.dumps(wanted))
+        return await self._accept(request, body, "upgrade", manifest, dumps(wanted))
 
     async def proof(self, request: Request) -> Response:
         """The proof of a claim."""
@@ -86,7 +87,7 @@ class Jobs:
         if claim == "tautology":
             content = _content(body, "formula")
         else:
-            content = json.dumps({field: body.get(field) for field in ("leaf", "root", "path")})
+            content = dumps({field: body.get(field) for field in ("leaf", "root", "path")})
             if len(content) > MAX_CONTENT:
                 raise HTTPException(400, f"the claim is longer than {MAX_CONTENT} characters")
         return await self._accept(request, body, "proof", claim, content)
@@ -119,13 +120,16 @@ class Jobs:
         except QueueFull as error:
             retry = {"retry-after": str(OVERLOADED_RETRY_SECONDS)}
             return web.failure(503, "queue_full", str(error), retry)
+        except JobTooLong as error:
+            raise HTTPException(400, str(error)) from None
         state = None
         if "wait" in request.query_params:
             state = await self._controller.wait(job, WAIT_SECONDS)
         if state is None or state["state"] not in FINAL:
             return JSONResponse({"id": job, "state": "queued"}, 202)
         if state["state"] != "succeeded":
-            raise HTTPException(422, (state["result"] or {}).get("reason", state["state"]))
+            reason = (state["result"] or {}).get("reason", state["state"])
+            return JSONResponse(error_body("job_failed", reason) | state, 422)
         return JSONResponse(state, 201)
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from automation_services.jobs import FINAL, KINDS, SLOTS, Delivery, Job, Queue
+from automation_services.jobs import FINAL, KINDS, MAX_RESULT, SLOTS, Delivery, Job, Queue, dumps
 from automation_services.work import WorkFailed
 from telemetry import DependencyError, Telemetry, faults, get_logger
 from telemetry.work import Running, Work, carried
@@ -50,7 +50,7 @@ class Controller:
         self._away = False
 
     async def submit(self, kind: str, name: str, content: str, job: str | None = None) -> tuple[str, bool]:
-        """Queue a job on behalf of the running request; its id, and whether it is new. Raises QueueFull."""
+        """Queue a job on behalf of the running request; its id, and whether it is new. Raises QueueFull, JobTooLong."""
         made = Job(job or uuid.uuid4().hex, kind, name, content, time.time(), carried())
         return made.id, await self._queue.put(made)
 
@@ -161,6 +161,11 @@ class Controller:
         self, delivery: Delivery, running: Running, state: str, reason: str | None = None, result: Any = None
     ) -> None:
         if result is None and reason is not None:
+            result = {"reason": reason}
+        if len(dumps(result).encode()) > MAX_RESULT:
+            # Results are kept for a while, and memory is bounded.
+            state = "failed" if state == "succeeded" else state
+            reason = f"the result is longer than {MAX_RESULT} bytes" if reason is None else reason[:500]
             result = {"reason": reason}
         counts = await self._persist(lambda: self._queue.finish(delivery, state, result))
         running.end(counts, reason)

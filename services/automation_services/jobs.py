@@ -1,7 +1,8 @@
 """What a job is, and what a queue of jobs must do."""
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 KINDS = {
@@ -21,8 +22,24 @@ FINAL = frozenset({"succeeded", "failed", "cancelled", "dead"})
 ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
+MAX_STORED = 40_000
+"""Bytes of one job as it is stored."""
+MAX_RESULT = 16_000
+"""Bytes of its result."""
+
+
 class QueueFull(Exception):
     """As many jobs wait as the queue takes."""
+
+
+class JobTooLong(Exception):
+    """The job is longer than MAX_STORED."""
+
+
+def dumps(value: Any) -> str:
+    """JSON for the store, in which a letter takes the bytes that it has and not up to 12."""
+    # Half a surrogate is no letter; what takes its place reads as its escape.
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,13 @@ class Job:
     def queue(self) -> str:
         """The queue it waits in."""
         return KINDS[self.kind]
+
+    def stored(self) -> str:
+        """All of it as JSON. Raises JobTooLong."""
+        text = dumps(asdict(self))
+        if len(text.encode()) > MAX_STORED:
+            raise JobTooLong(f"the job is longer than {MAX_STORED} bytes")
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +83,7 @@ class Queue(Protocol):
     """
 
     async def put(self, job: Job) -> bool:
-        """Accept a job; False where one with its id was accepted before. Raises QueueFull."""
+        """Accept a job; False where one with its id was accepted before. Raises QueueFull, JobTooLong."""
 
     async def prepare(self, queue: str) -> None:
         """At the start of a process: what its last life had in hand is to be delivered again, at once."""

@@ -7,6 +7,7 @@
     digest:{channel}  what jobs:done was when the channel was last told
 
 What was accepted outlives Redis: it answers only after the append-only file is on disk (``appendfsync always``).
+Scripts that end a job begin with what makes room: Redis lets such a script write although it is full.
 """
 
 import json
@@ -19,16 +20,19 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from automation_services.jobs import Delivery, Job, QueueFull
+from automation_services.jobs import Delivery, Job, QueueFull, dumps
 from telemetry import get_logger
 from telemetry.redis_store import RedisStore
 
 GROUP = "workers"
 DONE = "jobs:done"
 KEPT_SECONDS = 3600
-DEAD_KEPT = 100
+DEAD_KEPT = 20
 MAX_WAITING = 1000
-"""Of one queue: with the longest content the queues then take 230 MB, less than Redis may."""
+"""Of one queue."""
+MAX_SHARE = 0.75
+"""Of the memory that Redis may use (``maxmemory``), whatever takes it: beyond, no job is accepted, so that the results
+of those that were, which are kept for a while, leave room for what else is in Redis. Orders are not held up by it."""
 BLOCK_MILLISECONDS = 1000
 LET_GO_SECONDS = 8.0
 """A job whose worker has said nothing for so long is delivered to another."""
@@ -37,6 +41,9 @@ log = get_logger("automation_services.streams")
 _PUT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 'full' end
+local memory = redis.call('INFO', 'memory')
+local most = tonumber(string.match(memory, 'maxmemory:(%d+)'))
+if most > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) > most * tonumber(ARGV[4]) then return 'cramped' end
 redis.call('HSET', KEYS[1], 'state', 'queued', 'kind', ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'job', ARGV[1])
 return 'accepted'
@@ -73,15 +80,15 @@ if ended == 'dead' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[8], '*',
 return ended
 """
 _DISCARD = """
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'job', ARGV[4], 'why', ARGV[5])
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'job', ARGV[4], 'why', ARGV[5])
 return 1
 """
 _CANCEL = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'cancelled')
 redis.call('HDEL', KEYS[1], 'result')
+redis.call('HSET', KEYS[1], 'state', 'cancelled')
 return 1
 """
 # In hand is what some worker has spoken for lately; what was let go waits again.
@@ -110,11 +117,14 @@ class Streams:
         self._life = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     async def put(self, job: Job) -> bool:
-        """Accept a job; False where one with its id was accepted before. Raises QueueFull."""
+        """Accept a job; False where one with its id was accepted before. Raises QueueFull, JobTooLong."""
         keys = f"job:{job.id}", _stream(job.queue)
-        said = await self._script(_PUT, keys, json.dumps(asdict(job)), job.kind, self._max_waiting)
+        share = 1 if job.queue == "orders" else MAX_SHARE
+        said = await self._script(_PUT, keys, job.stored(), job.kind, self._max_waiting, str(share))
         if said == "full":
             raise QueueFull(f"{self._max_waiting} jobs wait in {job.queue}")
+        if said == "cramped":
+            raise QueueFull("there is no room for more jobs")
         return bool(said == "accepted")
 
     async def prepare(self, queue: str) -> None:
@@ -156,8 +166,8 @@ class Streams:
             await self._script(
                 _FINISH,
                 (f"job:{job.id}", _stream(job.queue), f"dead:{job.queue}", DONE),
-                *(GROUP, delivery.entry, state, json.dumps(result), delivery.token, KEPT_SECONDS),
-                *(job.kind, DEAD_KEPT, json.dumps(asdict(job))),
+                *(GROUP, delivery.entry, state, dumps(result), delivery.token, KEPT_SECONDS),
+                *(job.kind, DEAD_KEPT, dumps(asdict(job))),
             )
         )
 

@@ -23,6 +23,7 @@ class MemoryQueue:
 
     async def put(self, job: Job) -> bool:
         self._ask()
+        job.stored()
         if job.id in self.states:
             return False
         if len(self.waiting.setdefault(job.queue, [])) >= self.most:

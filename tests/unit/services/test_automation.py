@@ -93,6 +93,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("/jobs", {"kind": "upgrade", "name": "a", "content": ""}),
     ("/jobs", {"kind": "workflow", "name": "invented", "content": ""}),
     ("/jobs", {"kind": "file", "name": "a", "content": "x" * 32_001}),
+    ("/jobs", {"kind": "file", "name": "a", "content": "\u00a0" * 25_000}),
+    ("/jobs", {"kind": "file", "name": "a", "content": "\x01" * 10_000}),
+    ("/upgrades", {"manifest": "go.mod", "content": "\u00a0" * 25_000}),
+    ("/proofs", {"claim": "tautology", "formula": "\u00a0" * 25_000}),
     ("/jobs", {"kind": "file", "name": "a", "content": "", "id": "short"}),
     ("/upgrades", {"manifest": "Cargo.toml", "content": ""}),
     ("/upgrades", {"manifest": "go.mod", "content": "", "across_majors": 1}),
@@ -175,6 +179,33 @@ def test_a_job_sent_twice_under_one_id_is_done_once(
         assert (await client.delete("/jobs/order-1234")).json()["state"] == "cancelled"
         assert (await client.post("/jobs?wait=1", json=body)).status_code == 422
         assert (await client.delete("/jobs/unknown-1")).status_code == 404
+
+    serve(make_telemetry(**RARELY), monkeypatch, scenario)
+
+
+def test_a_job_that_failed_is_answered_with_its_id_and_what_shows_why(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(client: httpx.AsyncClient, _memory: Memory) -> None:
+        answer = await client.post("/proofs?wait=1", json={"claim": "tautology", "formula": "p | q"})
+        body = answer.json()
+        assert answer.status_code == 422
+        assert body["error"]["message"] == "the formula is not always true"
+        assert body["result"]["counterexample"] == {"p": False, "q": False}
+        assert (await client.get(f"/jobs/{body['id']}")).json() == {k: body[k] for k in ("id", "state", "result")}
+
+    serve(make_telemetry(**RARELY), monkeypatch, scenario)
+
+
+def test_a_patch_that_is_too_long_for_a_result_fails_its_job(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"manifest": "requirements.txt", "content": "flask==2.2.5  # " + "\u00a0" * 10_000}
+
+    async def scenario(client: httpx.AsyncClient, _memory: Memory) -> None:
+        answer = await client.post("/upgrades?wait=1", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["result"] == {"reason": "the result is longer than 16000 bytes"}
 
     serve(make_telemetry(**RARELY), monkeypatch, scenario)
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from automation_services import controller as module
 from automation_services.controller import MAX_DELIVERIES, Controller, Handler
-from automation_services.jobs import KINDS, SLOTS, Job
+from automation_services.jobs import KINDS, MAX_RESULT, SLOTS, Job
 from automation_services.work import WorkFailed
 from telemetry import Telemetry, Unreachable, ids
 from tests.unit.services.helpers import LogLines, MakeTelemetry
@@ -102,6 +102,21 @@ def test_a_bad_job_fails_and_the_next_is_done(make_telemetry: MakeTelemetry) -> 
     assert value("worker_jobs_total", {"queue": "files", "status": "failed"}) == 1
     assert value("worker_jobs_total", {"queue": "files", "status": "succeeded"}) == 1
     assert value("queue_wait_seconds_count", {"queue": "files"}) == 2
+
+
+def test_a_result_that_is_too_long_fails_its_job_and_a_long_reason_is_cut(make_telemetry: MakeTelemetry) -> None:
+    async def handler(job: Job) -> str:
+        if job.content == "bad":
+            raise WorkFailed("x" * MAX_RESULT)
+        return "\u00a0" * (MAX_RESULT // 2)
+
+    async def scenario(controller: Controller, _queue: MemoryQueue) -> None:
+        for content, reason in (("good", f"the result is longer than {MAX_RESULT} bytes"), ("bad", "x" * 500)):
+            job, _ = await controller.submit("file", "a.txt", content)
+            state = await controller.wait(job, 5)
+            assert state == {"id": job, "state": "failed", "result": {"reason": reason}}
+
+    work(make_telemetry(), scenario, handler)
 
 
 def test_a_cancelled_job_is_not_done(make_telemetry: MakeTelemetry) -> None:

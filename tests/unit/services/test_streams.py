@@ -1,6 +1,7 @@
 """The queue on a real Redis, which is killed now and then."""
 
 import asyncio
+import json
 import sys
 import time
 import uuid
@@ -9,10 +10,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from automation_services.controller import MAX_DELIVERIES, Controller
-from automation_services.jobs import KINDS, Delivery, Job, QueueFull
-from automation_services.streams import Streams
+from automation_services.jobs import KINDS, Delivery, Job, JobTooLong, QueueFull
+from automation_services.streams import MAX_SHARE, Streams
 from automation_services.work import WorkFailed
-from telemetry import DependencyError, Telemetry
+from telemetry import DependencyError, Full, Telemetry
 from tests.unit.services.helpers import MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
 
@@ -143,6 +144,54 @@ def test_a_full_queue_refuses(telemetry: Telemetry, monkeypatch: pytest.MonkeyPa
             await queue.put(job())
         with pytest.raises(QueueFull):
             await queue.put(job())
+
+    on(telemetry, scenario)
+
+
+def test_a_job_takes_the_bytes_that_its_letters_have(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        await queue.prepare("files")
+        made = Job(uuid.uuid4().hex, "file", "a.txt", "\u00a0" * 10_000, time.time(), {})
+        await queue.put(made)
+        [(_, fields)] = await queue._store.call("XRANGE", "jobs:files", "-", "+")
+        assert len(fields["job"].encode()) < 21_000
+        assert (await taken(queue)).job == made
+        with pytest.raises(JobTooLong):
+            await queue.put(Job(uuid.uuid4().hex, "file", "a.txt", "\u00a0" * 20_000, time.time(), {}))
+
+    on(telemetry, scenario)
+
+
+def test_a_redis_that_fills_up_takes_no_more_jobs_and_those_in_it_end(telemetry: Telemetry) -> None:
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        await queue.prepare("files")
+        await queue.prepare("orders")
+        first, second = job(), job()
+        await queue.put(first)
+        await queue.put(second)
+
+        async def leave(share: float) -> None:
+            memory = await queue._store.call("INFO", "memory")
+            await queue._store.call("CONFIG", "SET", "maxmemory", round(memory["used_memory"] / share))
+
+        await leave((MAX_SHARE + 1) / 2)
+        with pytest.raises(QueueFull, match="no room"):
+            await queue.put(job())
+        assert await queue.put(job("fulfilment", "fulfilment"))
+        await leave(2.0)
+        with pytest.raises(QueueFull, match="no room"):
+            await queue.put(job("fulfilment", "fulfilment"))
+        with pytest.raises(Full):
+            await queue._store.call("EVAL", "return redis.call('SET', KEYS[1], 'text')", 1, "key")
+        assert await queue.cancel(second.id)
+        assert await queue.finish(await taken(queue), "succeeded", 1) == "succeeded"
+        assert await queue.finish(await taken(queue), "succeeded", 1) == "cancelled"
+        assert await queue.state(first.id) == {"id": first.id, "state": "succeeded", "result": 1}
+        assert json.loads((await taken(queue, "orders")).job.stored())["kind"] == "fulfilment"
+        await queue._store.call("CONFIG", "SET", "maxmemory", 0)
+        assert await queue.put(job())
 
     on(telemetry, scenario)
 
