@@ -18,6 +18,10 @@ FIRST_PAUSE_SECONDS = 0.25
 SAVE_SECONDS = 8.0
 LOOK_SECONDS = 1.0
 MAX_RESUMED = 10
+MAX_BROKE = 5
+"""How often a saga may break otherwise than by a refusal or a dependency before it is given up."""
+BROKE = "it broke"
+"""What clients are told of that; the log says more."""
 log = get_logger("saga_orchestrator.engine")
 
 
@@ -53,8 +57,8 @@ class Sagas:
     async def run(self, kind: str, given: dict[str, Any]) -> Saga:
         """Begin a saga on behalf of the running request, and run it to its end.
 
-        It has no outcome yet where another orchestrator has taken it over. Raises DependencyError where it cannot
-        be begun, or not be ended now: then it is gone on with later.
+        It has no outcome yet where another orchestrator has taken it over, or where it broke and is tried again later.
+        Raises DependencyError where it cannot be begun, or not be ended now: then it is gone on with later.
         """
         saga = Saga(uuid.uuid4().hex, kind, given, carried(), time.time())
         await self._store.begin(saga)
@@ -63,6 +67,10 @@ class Sagas:
         except SagaTaken:
             log.warning("saga was taken over", saga=kind, id=saga.id)
             saga.outcome = None
+        except DependencyError:
+            raise
+        except Exception as error:
+            await self._broke(saga, error)
         return saga
 
     async def resume(self) -> None:
@@ -81,6 +89,8 @@ class Sagas:
                         task.add_done_callback(tasks.discard)
                 except DependencyError as error:
                     log.warning("sagas cannot be looked for", error=str(error))
+                except Exception as error:
+                    log.error("sagas cannot be looked for", exc_info=error)
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for task in tasks:
@@ -109,11 +119,31 @@ class Sagas:
             except (DependencyError, SagaTaken) as error:
                 tracing.fail(span, "still_open")
                 log.warning("saga stays open", saga=saga.kind, id=saga.id, reason=str(error))
+            except Exception as error:
+                tracing.fail(span, "broke")
+                await self._broke(saga, error)
+
+    async def _broke(self, saga: Saga, error: Exception) -> None:
+        """It is tried again when its lease ends, but not for ever. Raises nothing."""
+        saga.outcome = None
+        saga.broke += 1
+        if saga.broke < MAX_BROKE and saga.kind in self._kinds:
+            log.warning("saga broke", saga=saga.kind, id=saga.id, broke=saga.broke, exc_info=error)
+        else:
+            saga.outcome, saga.reason = FAILED, saga.reason or BROKE
+        try:
+            await self._save(saga)
+        except Exception as unsaved:
+            saga.outcome = None
+            log.warning("saga stays open", saga=saga.kind, id=saga.id, reason=str(unsaved))
+            return
+        if saga.outcome is not None:
+            self._count(saga, error)
 
     async def _run(self, saga: Saga, again: bool) -> None:
-        steps = self._kinds[saga.kind]
         self._in_hand.add(saga.id)
         try:
+            steps = self._kinds[saga.kind]
             if saga.undo is None:
                 await self._forward(saga, steps, again)
             if saga.undo is not None:
@@ -126,11 +156,16 @@ class Sagas:
             raise
         finally:
             self._in_hand.discard(saga.id)
+        self._count(saga)
+
+    def _count(self, saga: Saga, error: Exception | None = None) -> None:
         self._transactions.labels(saga.kind, saga.outcome).inc()
         seconds = time.time() - saga.started_at
         self._seconds.labels(saga.kind).observe(seconds)
         write = log.error if saga.outcome == FAILED else log.info
-        write("saga", saga=saga.kind, id=saga.id, outcome=saga.outcome, duration_seconds=round(seconds, 6))
+        write(
+            "saga", saga=saga.kind, id=saga.id, outcome=saga.outcome, duration_seconds=round(seconds, 6), exc_info=error
+        )
 
     async def _forward(self, saga: Saga, steps: Sequence[Step], again: bool) -> None:
         for step in steps:
@@ -138,13 +173,14 @@ class Sagas:
                 continue
             try:
                 output = await self._act(saga, step, again)
-            except (StepFailed, DependencyError) as error:
+            except Exception as error:
                 self._steps.labels(saga.kind, step.name, "failure").inc()
-                log.warning("saga step failed", saga=saga.kind, id=saga.id, step=step.name, reason=str(error))
+                reason = _reason(error)
+                log.warning("saga step failed", saga=saga.kind, id=saga.id, step=step.name, **reason)
                 known = isinstance(error, StepFailed)
                 if step.compensate is None and not known:
                     raise
-                saga.failed_step, saga.reason = step.name, str(error)
+                saga.failed_step, saga.reason = step.name, reason["reason"]
                 saga.undo = [*saga.outputs] if known else [*saga.outputs, step.name]
                 await self._save(saga)
                 return
@@ -167,13 +203,13 @@ class Sagas:
         compensations = {step.name: step.compensate for step in steps}
         while saga.undo:
             name = saga.undo[-1]
-            compensate = compensations[name]
-            assert compensate is not None
             try:
+                compensate = compensations[name]
+                assert compensate is not None
                 await self._insist(f"saga compensation {name}", lambda c=compensate: c(saga), ())  # type: ignore[misc]
-            except (StepFailed, DependencyError) as error:
+            except Exception as error:
                 self._compensations.labels(saga.kind, name, "failure").inc()
-                log.error("saga compensation failed", saga=saga.kind, id=saga.id, step=name, reason=str(error))
+                log.error("saga compensation failed", saga=saga.kind, id=saga.id, step=name, **_reason(error))
                 saga.left.append(name)
             else:
                 self._compensations.labels(saga.kind, name, "success").inc()
@@ -185,7 +221,7 @@ class Sagas:
         for number in range(TRIES):
             try:
                 return await self._span(name, action)
-            except (StepFailed, DependencyError) as error:
+            except Exception as error:
                 if isinstance(error, final) or number == TRIES - 1:
                     raise
                 await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**number)
@@ -195,7 +231,7 @@ class Sagas:
         with self._tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
             try:
                 return await action()
-            except (StepFailed, DependencyError):
+            except Exception:
                 tracing.fail(span, "step_failed")
                 raise
 
@@ -220,3 +256,10 @@ class Sagas:
 
     async def _measure(self) -> None:
         self._in_flight.set(await self._store.open())
+
+
+def _reason(error: Exception) -> dict[str, Any]:
+    """Fields of a log line; a mistake has its trace with it."""
+    if isinstance(error, StepFailed | DependencyError):
+        return {"reason": str(error)}
+    return {"reason": BROKE, "exc_info": error}

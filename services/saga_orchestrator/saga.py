@@ -22,7 +22,8 @@ class Saga:
 
     ``outputs`` holds what the steps that were done gave, by their names; ``undo`` the steps that are to be
     compensated, in the order of their doing, once one has failed; ``left`` those whose compensation failed.
-    ``headers`` carry trace and ids of the request that began it; ``started_at`` is in Unix seconds.
+    ``broke`` counts how often it ended otherwise than by a refusal or a dependency, and was left open. ``headers``
+    carry trace and ids of the request that began it; ``started_at`` is in Unix seconds.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Saga:
     failed_step: str | None = None
     reason: str | None = None
     outcome: str | None = None
+    broke: int = 0
 
     def body(self) -> dict[str, Any]:
         """For the client."""
@@ -54,7 +56,7 @@ Compensate = Callable[[Saga], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Both calls raise StepFailed where they were refused, DependencyError where that is not known.
+    """Both calls raise StepFailed where they were refused; anything else, such as DependencyError, leaves that unknown.
 
     ``act(saga, again)`` gives what ``compensate`` needs to know; ``again`` says that it may have been done before.
     A step that fails without it being known whether it was done is compensated too, so ``compensate`` must cope

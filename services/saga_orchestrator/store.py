@@ -11,11 +11,13 @@ from dataclasses import asdict
 from typing import Any
 
 from saga_orchestrator.saga import Saga, SagaTaken
+from telemetry import get_logger
 from telemetry.redis_store import RedisStore
 
 LEASE_SECONDS = 6.0
 KEPT_SECONDS = 6 * 3600
 OPEN = "sagas:open"
+log = get_logger("saga_orchestrator.store")
 
 _NOW = "local now = redis.call('TIME'); now = now[1] * 1000 + math.floor(now[2] / 1000)\n"
 _BEGIN = (
@@ -101,7 +103,14 @@ class RedisSagas:
     async def claim(self) -> Saga | None:
         """Take one in hand whose lease has ended."""
         data = await self._eval(_CLAIM, [OPEN], self._owner, self._lease)
-        return None if data is None else Saga(**json.loads(data))
+        if data is None:
+            return None
+        try:
+            return Saga(**json.loads(data))
+        except (ValueError, TypeError) as error:
+            # Of another version, or not ours; its lease ends, and another version may go on with it.
+            log.error("what is open is no saga", error=str(error))
+            return None
 
     async def load(self, saga: str) -> Saga | None:
         """A saga, None where it is unknown or ended more than KEPT_SECONDS ago."""

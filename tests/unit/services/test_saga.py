@@ -9,11 +9,11 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from saga_orchestrator import engine as module
-from saga_orchestrator.engine import TRIES, Sagas
+from saga_orchestrator.engine import BROKE, MAX_BROKE, TRIES, Sagas
 from saga_orchestrator.saga import Saga, SagaTaken, Step, StepFailed, Store
 from saga_orchestrator.store import RedisSagas
 from telemetry import Telemetry, Unreachable, ids
-from tests.unit.services.helpers import MakeTelemetry
+from tests.unit.services.helpers import LogLines, MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
 
 STEPS = ("record", "payment", "fulfilment")
@@ -192,6 +192,89 @@ def test_a_store_that_is_away_for_a_moment_does_not_stop_a_saga(make_telemetry: 
 
     assert asyncio.run(go()).outcome == "completed"
     assert store.away == 0
+
+
+BUG = ValueError("a bug")
+
+
+def test_a_step_that_breaks_may_have_been_done_and_is_compensated(
+    make_telemetry: MakeTelemetry, log_lines: LogLines
+) -> None:
+    telemetry, shop = make_telemetry(), Shop({"payment": BUG})
+    saga = run(telemetry, shop)
+    assert (saga.outcome, saga.failed_step, saga.reason) == ("compensated", "payment", BROKE)
+    assert shop.calls == ["record", "payment", "undo payment", "undo record"]
+    assert count(telemetry, "saga_step_total", step="payment", outcome="failure") == 1
+    assert any("a bug" in str(line) for line in log_lines())
+
+
+def test_a_compensation_that_breaks_fails_the_saga(make_telemetry: MakeTelemetry) -> None:
+    shop = Shop({"fulfilment": StepFailed("no"), "undo payment": BUG})
+    saga = run(make_telemetry(), shop)
+    assert (saga.outcome, saga.left) == ("failed", ["payment"])
+    assert shop.calls == [*STEPS, *["undo payment"] * TRIES, "undo record"]
+
+
+def resumed(telemetry: Telemetry, shop: Shop, saga: Saga, last_is_final: bool = False) -> Saga:
+    """How a saga ends that was left by another orchestrator, with leases that end at once."""
+    store = ForgetfulStore()
+    store.sagas[saga.id] = saga
+    asyncio.run(ended(Sagas(telemetry, store, shop.kinds(last_is_final)), store))
+    return store.sagas[saga.id]
+
+
+class ForgetfulStore(MemoryStore):
+    """Sagas are in nobody's hand as soon as they are not worked on."""
+
+    async def claim(self) -> Saga | None:
+        await asyncio.sleep(0.001)
+        return next((copy.deepcopy(saga) for saga in self.sagas.values() if saga.outcome is None), None)
+
+
+def test_a_saga_that_is_resumed_and_breaks_is_compensated(make_telemetry: MakeTelemetry) -> None:
+    telemetry, shop = make_telemetry(), Shop({"record": BUG})
+    saga = resumed(telemetry, shop, Saga("a", "order", {}, {}, 0))
+    assert (saga.outcome, saga.failed_step) == ("compensated", "record")
+    assert shop.calls == ["again record", "undo record"]
+    assert count(telemetry, "saga_resumed_total") == 1
+
+
+def test_a_saga_that_breaks_each_time_is_given_up(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
+    telemetry, shop = make_telemetry(), Shop({"fulfilment": BUG})
+    saga = resumed(telemetry, shop, Saga("a", "order", {}, {}, 0), last_is_final=True)
+    assert (saga.outcome, saga.reason) == ("failed", BROKE)
+    assert shop.calls.count("again fulfilment") + shop.calls.count("fulfilment") == TRIES * MAX_BROKE
+    assert count(telemetry, "saga_transactions_total", outcome="failed") == 1
+    assert [line["outcome"] for line in log_lines() if line["level"] == "error"] == ["failed"]
+
+
+def test_a_saga_that_breaks_at_first_is_open_and_not_an_internal_error(make_telemetry: MakeTelemetry) -> None:
+    store, shop = MemoryStore(), Shop({"fulfilment": BUG})
+    sagas = Sagas(make_telemetry(), store, shop.kinds(last_is_final=True))
+    saga = asyncio.run(sagas.run("order", {}))
+    assert (saga.outcome, store.sagas[saga.id].broke) == (None, 1)
+
+
+def test_a_saga_of_an_unknown_kind_or_with_an_unknown_step_fails(make_telemetry: MakeTelemetry) -> None:
+    assert resumed(make_telemetry(), Shop(), Saga("a", "invented", {}, {}, 0)).outcome == "failed"
+    saga = resumed(make_telemetry(), Shop(), Saga("a", "order", {}, {}, 0, undo=["record", "invented"]))
+    assert (saga.outcome, saga.left) == ("failed", ["invented"])
+
+
+def test_a_store_that_breaks_does_not_end_the_looking_for_sagas(make_telemetry: MakeTelemetry) -> None:
+    class Breaking(ForgetfulStore):
+        breaks = 2
+
+        async def claim(self) -> Saga | None:
+            if self.breaks:
+                self.breaks -= 1
+                raise BUG
+            return await super().claim()
+
+    store = Breaking()
+    store.sagas["a"] = Saga("a", "order", {}, {}, 0)
+    asyncio.run(ended(Sagas(make_telemetry(), store, Shop().kinds()), store))
+    assert store.sagas["a"].outcome == "completed"
 
 
 async def until(condition: Callable[[], bool]) -> None:
