@@ -87,6 +87,7 @@ class Sagas:
                         task = asyncio.create_task(self._resume(saga))
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
+                        task.add_done_callback(_look_at)
                 except DependencyError as error:
                     log.warning("sagas cannot be looked for", error=str(error))
                 except Exception as error:
@@ -256,6 +257,12 @@ class Sagas:
 
     async def _measure(self) -> None:
         self._in_flight.set(await self._store.open())
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """What nobody waits for fails unseen otherwise."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("saga cannot be resumed", exc_info=error)
 
 
 def _reason(error: Exception) -> dict[str, Any]:

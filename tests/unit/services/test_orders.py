@@ -130,6 +130,22 @@ def test_a_record_whose_creation_was_not_answered_is_found_and_deleted(browser: 
     assert behind.records == {}
 
 
+@pytest.mark.parametrize("answer", [b"[1]", b"{}", b"no JSON"])
+def test_an_answer_that_cannot_be_read_is_one_that_did_not_come(
+    browser: Browser, behind: Behind, answer: bytes
+) -> None:
+    create = behind._create
+
+    def unreadable(fields: dict[str, Any]) -> httpx.Response:
+        create(fields)
+        return httpx.Response(201, content=answer)
+
+    behind._create = unreadable  # type: ignore[method-assign]
+    found = browser.post("/sagas", json={"item": "book", "amount": 12.5})
+    assert (found.status_code, found.json()["failed_step"]) == (409, "record")
+    assert behind.records == {}
+
+
 def test_an_order_is_refunded_once(browser: Browser, behind: Behind) -> None:
     order = browser.post("/sagas", json={"item": "book", "amount": 12.5}).json()["id"]
     first = browser.post("/refunds", json={"order": order})

@@ -261,6 +261,23 @@ def test_a_saga_of_an_unknown_kind_or_with_an_unknown_step_fails(make_telemetry:
     assert (saga.outcome, saga.left) == ("failed", ["invented"])
 
 
+def test_a_saga_that_cannot_even_be_resumed_is_seen_in_the_log(
+    make_telemetry: MakeTelemetry, log_lines: LogLines
+) -> None:
+    saga = Saga("a", "order", {}, None, 0)  # type: ignore[arg-type]
+    store = ForgetfulStore()
+    store.sagas["a"] = saga
+
+    async def go() -> None:
+        task = asyncio.create_task(Sagas(make_telemetry(), store, Shop().kinds()).resume())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(go())
+    assert "saga cannot be resumed" in {line["message"] for line in log_lines()}
+
+
 def test_a_store_that_breaks_does_not_end_the_looking_for_sagas(make_telemetry: MakeTelemetry) -> None:
     class Breaking(ForgetfulStore):
         breaks = 2
