@@ -12,5 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several processes share the tests; those on the stack stay together, for there is one stack."""
     for item in items:
-        if item.get_closest_marker("integration"):
+        if (
+            isinstance(item, pytest.Function)
+            and "stack" in item.fixturenames
+            and item.get_closest_marker("integration")
+        ):
             item.add_marker(pytest.mark.xdist_group("stack"))

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from lookout import cli, engine, project
+from lookout import cli, engine, machine, project
 from lookout.project import Project
 from lookout.render import ROOT
 from lookout.verify.polling import NotYet, poll_until
@@ -69,11 +69,12 @@ def test_smoke_follows_a_request_through_the_stack(stack: Project, capsys: pytes
 
 
 def test_up_fails_and_names_the_server_that_is_broken_on_purpose(
-    stack: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    machine.ensure(print)
     model = yaml.safe_load((ROOT / "stack.yaml").read_text(encoding="utf-8"))
     kept = {"prometheus", "alertmanager", "probe", "receiver", "loki", "jaeger"}
-    model["project"] = f"{stack.stack.project}-broken"
+    model["project"] = f"lookout-test-{os.getpid()}-broken"
     model["services"] = [
         {"name": "itself", "owner": "web", "address": f"receiver:{model['servers']['receiver']['port']}"}
     ]
