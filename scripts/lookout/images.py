@@ -57,7 +57,7 @@ def _choose(
     if image.reference and source != "local":
         if engine.has_image(image.reference):
             return Choice(name, ImageUse(image.reference), "store", "the pinned image is in the engine's store")
-        registry = image.reference.split("/")[0] if "." in image.reference.split("/")[0] else "docker.io"
+        registry = registry_of(image.reference)
         if not obtain:
             return Choice(name, ImageUse(image.reference), "to pull", _instead_of(image.recipe))
         if registry not in unreachable:
@@ -83,6 +83,12 @@ def _choose(
     if obtain:
         recipes.build(image.recipe, lambda: _base(stack, source, say, unreachable), say)
     return Choice(name, ImageUse(tag, True), "built" if obtain else "to build", f"compose/images/{image.recipe}")
+
+
+def registry_of(reference: str) -> str:
+    """The registry of a reference: its first part where that is a host, as ``docker pull`` reads it."""
+    first, slash, _ = reference.partition("/")
+    return first if slash and ("." in first or ":" in first) else "docker.io"
 
 
 def _instead_of(recipe: str | None) -> str:
