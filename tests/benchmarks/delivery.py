@@ -24,6 +24,8 @@ Fault = Callable[[Project], AbstractContextManager[float]]
 SERVICE = "llm-orchestrator"
 REPEATS = 20
 DEFAULT_REPEATS = 4
+SETTLED_SECONDS = 11
+"""A container that ends sooner after its start is brought back later each time by the engine, up to a minute."""
 
 DEFAULTS = {
     "prometheus/prometheus.yml": {
@@ -114,6 +116,8 @@ def _quiet(stack: Project) -> None:
         raise NotYet("it still fires")
     if stack.live.query(f'up{{job="services-live", service="{SERVICE}"}} == 0'):
         raise NotYet("it is not back")
+    if time.time() - engine.started(stack.compose.containers()[SERVICE]) < SETTLED_SECONDS:
+        raise NotYet("it has only just started")
     notices = stack.live.notifications(alertname="ServiceDown")
     if notices and notices[-1]["status"] == "firing":
         raise NotYet("its end was not notified yet")
