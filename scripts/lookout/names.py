@@ -27,6 +27,5 @@ HEALTH_PATH: Final = "/health"
 DISCOVERED_FOLDER: Final = "/discovered"
 """Where Prometheus reads the targets that the discoverer found."""
 
-LABEL_SERVICE: Final = "lookout.service"
 LABEL_CONFIG: Final = "lookout.config"
 LABEL_RECIPE: Final = "lookout.recipe"

@@ -23,7 +23,7 @@ from typing import Annotated, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from . import engine, packages
+from . import engine, names, packages
 from .errors import MissingTool, Unsatisfied, WrongUsage
 from .render import ROOT
 
@@ -134,7 +134,8 @@ def build(name: str, base: Callable[[], str], say: Callable[[str], None]) -> str
         if recipe.bootstrap:
             with _step(say, f"{name}: Debian {recipe.bootstrap.suite} from packages"):
                 packages.bootstrap(recipe.bootstrap.suite, context / "root.tar")
-            engine.run("import", "--change", f"LABEL lookout.recipe={name}", str(context / "root.tar"), reference)
+            label = f"LABEL {names.LABEL_RECIPE}={name}"
+            engine.run("import", "--change", label, str(context / "root.tar"), reference)
         else:
             _fill(name, recipe, context, say)
             with _step(say, f"{name}: image"):
@@ -190,7 +191,7 @@ def _dockerfile(name: str, context: Path, reference: str, base: str | None) -> N
     shutil.copytree(FOLDER / name, context, dirs_exist_ok=True)
     arguments = ["--build-arg", f"BASE={base}"] if base else []
     engine.run(
-        "build", "--quiet", "--tag", reference, "--label", f"lookout.recipe={name}", *arguments, str(context),
+        "build", "--quiet", "--tag", reference, "--label", f"{names.LABEL_RECIPE}={name}", *arguments, str(context),
         env={"DOCKER_BUILDKIT": "0"},
     )  # fmt: skip
 

@@ -7,9 +7,6 @@ from typing import Any, Protocol
 
 from simulators.budget import Budget
 
-REFUSALS = ("unauthorized", "invalid", "throttled", "failed", "overloaded")
-"""Kinds of refusal that every shape knows."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -28,7 +25,7 @@ class Answer:
 
 
 class Shape(Protocol):
-    """One API. ``refusals``: kind → HTTP status."""
+    """One API. ``refusals``: kind (unauthorized, invalid, throttled, failed, overloaded) → HTTP status."""
 
     refusals: Mapping[str, int]
 

@@ -24,7 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "write": {"errors"},
     "engine": {"errors"},
     "packages": {"engine", "errors", "render"},
-    "recipes": {"engine", "errors", "packages", "render"},
+    "recipes": {"engine", "errors", "names", "packages", "render"},
     "images": {"engine", "errors", "model", "recipes", "render"},
     "verify": {"engine", "errors", "model", "names"},
     "machine": {"engine", "errors", "packages", "render", "verify"},

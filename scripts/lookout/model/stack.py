@@ -36,7 +36,6 @@ ServerName = Literal[
 Store = Literal["tempo", "jaeger"]
 Severity = Literal["critical", "warning", "info"]
 Route = Literal[Severity, "watchdog"]
-ScrapeClass = Literal["critical", "standard", "slow"]
 
 
 SERVES: dict[ServerName, ServerName] = {
@@ -182,11 +181,6 @@ class Alerts(Part):
     service_down: ServiceDown
     error_rate: ErrorRate
     restarts: Restarts
-
-    @property
-    def longest_window(self) -> Duration:
-        """The longest stretch of history that a rule reads."""
-        return max((self.error_rate.window, self.restarts.window), key=lambda window: window.seconds)
 
 
 class Webhook(Part):
