@@ -119,11 +119,8 @@ def started(container: Mapping[str, Any]) -> float:
 
 
 def moment(text: str) -> float:
-    """Unix time of a timestamp of the engine, which has more digits than Python reads."""
-    date, _, zone = text.partition(".")
-    digits = "".join(character for character in zone if character.isdigit())[:6].ljust(6, "0")
-    offset = "+00:00" if text.endswith("Z") else text[-6:]
-    return datetime.fromisoformat(f"{date}.{digits}{offset}").timestamp()
+    """Unix time of a timestamp of the engine. That of what has not happened is of the year 1, long before 0."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 class Compose:

@@ -1,13 +1,9 @@
 """What the engine knows of its containers, from the files that it keeps (/var/lib/docker/containers)."""
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-# The engine writes nanoseconds; datetime takes microseconds.
-_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +48,6 @@ def _read(folder: Path) -> Container | None:
         image=config["Config"]["Image"],
         service=labels.get("com.docker.compose.service", ""),
         project=labels.get("com.docker.compose.project", ""),
-        started=datetime.fromisoformat(_NANOSECONDS.sub(r"\1", config["State"]["StartedAt"])).timestamp(),
+        started=datetime.fromisoformat(config["State"]["StartedAt"]).timestamp(),
         memory_limit=int(host.get("Memory") or 0),
     )

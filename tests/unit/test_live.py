@@ -66,8 +66,23 @@ def up(stack: Stack, seconds: float) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_engines_timestamps_are_read() -> None:
-    assert moment("2026-11-21T14:39:01.777185027Z") == pytest.approx(1795271941.777185)
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-11-21T14:39:01.777185027Z", 1795271941.777185),
+        ("2026-11-21T14:39:01.7+02:00", 1795264741.7),
+        ("2026-11-21T14:39:01Z", 1795271941),
+        ("0001-01-01T00:00:00Z", -62135596800),
+    ],
+    ids=["nanoseconds", "another zone", "a whole second", "never"],
+)
+def test_the_engines_timestamps_are_read(text: str, seconds: float) -> None:
+    assert moment(text) == pytest.approx(seconds)
+
+
+def test_a_container_that_was_made_and_not_started_is_no_crash(stack: Stack, tmp_path: Path) -> None:
+    made = {name: {"State": {"StartedAt": "0001-01-01T00:00:00Z"}} for name in stack.containers}
+    assert live._samples(played(stack, tmp_path, query=up(stack, 100)), made).good == 0
 
 
 @pytest.mark.parametrize(("age", "started", "good"), [(10, 300, 8), (100, 300, 0), (10, 5, 0)])
