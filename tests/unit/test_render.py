@@ -179,6 +179,20 @@ def test_mounts_are_folders_and_never_single_files(compose: dict[str, Any], stac
                 assert "." not in volume.split(":")[0].split("/")[-1], name
 
 
+def test_a_secret_that_two_receivers_share_is_asked_for_and_mounted_once(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        "receivers:\n"
+        '  chat: {slack: {channel: "#alerts", api_url_file: secrets/slack}}\n'
+        '  quiet: {slack: {channel: "#quiet", api_url_file: secrets/slack}}\n'
+        "routes: {critical: [local, chat], warning: [quiet]}\n",
+        encoding="utf-8",
+    )
+    files = render(load([ROOT / "stack.yaml", overlay]))
+    assert yaml.safe_load(files["compose.yaml"])["services"]["alertmanager"]["secrets"] == ["slack"]
+    assert files["bootstrap.sh"].count("[ -s secrets/slack ]") == 1
+
+
 def bootstrapped(folder: Path, script: str, path: str | None = None) -> int:
     """Exit code of the secrets half of a bootstrap script, run in a folder."""
     (folder / "bootstrap.sh").write_text(script, encoding="utf-8")

@@ -378,6 +378,6 @@ class Stack(Part):
 
     @property
     def secret_files(self) -> tuple[SecretFile, ...]:
-        """The secrets that the user has to supply for the receivers of this model."""
+        """The secrets that the user has to supply for the receivers of this model; receivers may share one."""
         kinds = [kind for receiver in self.receivers.values() for _, kind in receiver if kind is not None]
-        return tuple(value for kind in kinds for _, value in kind if isinstance(value, SecretFile))
+        return tuple(dict.fromkeys(value for kind in kinds for _, value in kind if isinstance(value, SecretFile)))
