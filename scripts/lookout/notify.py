@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .model import Receiver, Stack
-
-_SECRETS = "/run/secrets"
+from .secrets import path_of
 
 
 def receivers(stack: Stack) -> list[dict[str, Any]]:
@@ -29,14 +28,14 @@ def _integration(place: Receiver) -> tuple[str, dict[str, Any]]:
         return "webhook", common | {"url": str(place.webhook.url), "max_alerts": 0, "timeout": "10s"}
     if place.slack:
         return "slack", common | {
-            "api_url_file": f"{_SECRETS}/{place.slack.api_url_file.name}",
+            "api_url_file": path_of(place.slack.api_url_file.name),
             "channel": place.slack.channel,
             "title": '{{ template "lookout.title" . }}',
             "text": '{{ template "lookout.text" . }}',
         }
     if place.telegram:
         return "telegram", common | {
-            "bot_token_file": f"{_SECRETS}/{place.telegram.bot_token_file.name}",
+            "bot_token_file": path_of(place.telegram.bot_token_file.name),
             "chat_id": place.telegram.chat_id,
             "parse_mode": "",
             "message": '{{ template "lookout.title" . }}\n{{ template "lookout.text" . }}',
@@ -47,12 +46,12 @@ def _integration(place: Receiver) -> tuple[str, dict[str, Any]]:
             "from": place.email.sender,
             "smarthost": str(place.email.smarthost),
             "auth_username": place.email.username,
-            "auth_password_file": f"{_SECRETS}/{place.email.password_file.name}",
+            "auth_password_file": path_of(place.email.password_file.name),
             "headers": {"Subject": '{{ template "lookout.title" . }}'},
             "text": '{{ template "lookout.text" . }}',
         }
     assert place.pagerduty is not None  # Receiver holds exactly one kind
     return "pagerduty", common | {
-        "routing_key_file": f"{_SECRETS}/{place.pagerduty.routing_key_file.name}",
+        "routing_key_file": path_of(place.pagerduty.routing_key_file.name),
         "description": '{{ template "lookout.title" . }}',
     }

@@ -115,9 +115,7 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         targets=lambda: _targets(stack),
         secrets_of=lambda service: secrets.of_service(stack, service),
         database_roles=[secrets.role_of(service) for service in stack.on_postgres],
-        role_secrets=[
-            name for name in secrets.generated(stack) if name.startswith("postgres_") and name != "postgres_password"
-        ],
+        setup_secrets=secrets.of_setup(stack),
         receiver_secrets=[secret.name for secret in stack.secret_files],
         generated_secrets={name: secrets.shell_value(stack, name) for name in secrets.generated(stack)},
         secret_files={name: {"file": f"./secrets/{name}"} for name in secrets.all_of(stack)},
@@ -192,9 +190,7 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
     }
     if stack.faults_port:
         environment["FAULTS_PORT"] = str(stack.faults_port)
-    for secret in ("webhook_secret", "provider_api_key", "airtable_token", "platform_admin"):
-        if secret in secrets.of_service(stack, service):
-            environment[f"{secret.upper()}_FILE"] = f"/run/secrets/{secret}"
+    environment |= secrets.variables(stack, service)
     if service.name in VISITED:
         callers = [other.name for other in stack.bundled if service.name in other.depends_on]
         environment["TRUSTED_PROXIES"] = ",".join([*callers, *(["traffic"] if "traffic" in stack.running else [])])
@@ -207,10 +203,10 @@ def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, 
         if name == "postgres":
             role = secrets.role_of(service)
             environment["DATABASE_URL"] = f"postgresql://{role}@postgres:{stack.port_of(name)}/lookout"
-            environment["DATABASE_PASSWORD_FILE"] = f"/run/secrets/{secrets.of_role(role)}"
+            environment["DATABASE_PASSWORD_FILE"] = secrets.path_of(secrets.of_role(role))
         elif name == "redis":
             environment["REDIS_URL"] = f"redis://redis:{stack.port_of(name)}/0"
-            environment["REDIS_PASSWORD_FILE"] = "/run/secrets/redis_password"
+            environment["REDIS_PASSWORD_FILE"] = secrets.path_of("redis_password")
         elif name in outside:
             environment[f"UPSTREAM_{name.upper().replace('-', '_')}"] = f"http://{outside[name]}"
         else:

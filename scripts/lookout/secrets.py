@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from .model import Service, Stack
 
-WEBHOOKS: Final = "api-gateway"
-"""The service that checks signed webhooks; the traffic generator signs its own with the same secret."""
 
-_VALUES: Final = {
-    "grafana_admin": "",
-    "postgres_password": "",
-    "redis_password": "",
-    "redis_users": "user default on >$(cat secrets/redis_password) ~* &* +@all",
-    "redis_exporter": '{\\"redis://redis:{redis_port}\\": \\"$(cat secrets/redis_password)\\"}',
-    "webhook_secret": "",
-    "platform_admin": "",
-    "postgres_monitor": "",
-    "provider_api_key": "",
-    "airtable_token": "",
+class _Secret(NamedTuple):
+    """A secret that bootstrap.sh makes where the container ``owner`` is in the bundle.
+
+    The services of ``readers`` are told the path of its file in <NAME>_FILE. ``value`` is shell, and follows from
+    secrets that stand before it; without one the secret is random.
+    """
+
+    owner: str
+    readers: tuple[str, ...] = ()
+    value: str = ""
+
+
+_SECRETS: Final = {
+    "grafana_admin": _Secret("grafana"),
+    "postgres_password": _Secret("postgres"),
+    "redis_password": _Secret("redis"),
+    "redis_users": _Secret("redis", value="user default on >$(cat secrets/redis_password) ~* &* +@all"),
+    "redis_exporter": _Secret(
+        "redis-exporter", value='{\\"redis://redis:{redis_port}\\": \\"$(cat secrets/redis_password)\\"}'
+    ),
+    # The traffic generator signs its webhooks with the same secret.
+    "webhook_secret": _Secret("api-gateway", readers=("api-gateway",)),
+    "platform_admin": _Secret("platform-services", readers=("platform-services",)),
+    "postgres_monitor": _Secret("postgres-exporter"),
+    "provider_api_key": _Secret("simulators", readers=("llm-orchestrator", "mcp-server")),
+    "airtable_token": _Secret("simulators", readers=("airtable-gateway",)),
 }
-"""Name of a secret → its value in shell where it follows from those before it; empty where it is random."""
+"""By name; beside them each service on PostgreSQL has the password of its role, and receivers what the user gives."""
+
+
+def path_of(name: str) -> str:
+    """Where a container that is given a secret finds it."""
+    return f"/run/secrets/{name}"
 
 
 def shell_value(stack: Stack, name: str) -> str:
     """The value of a generated secret, as shell puts it together; empty for a random one."""
     redis_port = stack.servers["redis"].port if "redis" in stack.servers else ""
-    return _VALUES.get(name, "").replace("{redis_port}", str(redis_port))
+    return _SECRETS[name].value.replace("{redis_port}", str(redis_port)) if name in _SECRETS else ""
 
 
 def generated(stack: Stack) -> list[str]:
     """The secrets that bootstrap.sh makes for this model."""
-    needs = {
-        "grafana_admin": "grafana" in stack.running,
-        "postgres_password": "postgres" in stack.running,
-        "redis_password": "redis" in stack.running,
-        "redis_users": "redis" in stack.running,
-        "redis_exporter": "redis-exporter" in stack.running,
-        "webhook_secret": any(service.name == WEBHOOKS for service in stack.bundled),
-        "postgres_monitor": "postgres-exporter" in stack.running,
-        "platform_admin": any(service.name == "platform-services" for service in stack.bundled),
-        "provider_api_key": "simulators" in stack.running,
-        "airtable_token": "simulators" in stack.running,
-    }
-    return [*(name for name in _VALUES if needs[name]), *(of_role(role_of(service)) for service in stack.on_postgres)]
+    there = {*stack.running, *(service.name for service in stack.bundled)}
+    return [*(name for name, secret in _SECRETS.items() if secret.owner in there), *_of_roles(stack)]
 
 
 def role_of(service: Service) -> str:
@@ -57,6 +64,10 @@ def of_role(role: str) -> str:
     return f"postgres_{role}"
 
 
+def _of_roles(stack: Stack) -> list[str]:
+    return [of_role(role_of(service)) for service in stack.on_postgres]
+
+
 def all_of(stack: Stack) -> list[str]:
     """Every secret of the model: generated, and given for receivers."""
     return [*generated(stack), *(secret.name for secret in stack.secret_files)]
@@ -67,9 +78,19 @@ def of_service(stack: Stack, service: Service) -> list[str]:
     wanted = {
         of_role(role_of(service)): "postgres" in service.depends_on,
         "redis_password": "redis" in service.depends_on,
-        "webhook_secret": service.name == WEBHOOKS,
-        "platform_admin": service.name == "platform-services",
-        "provider_api_key": service.name in ("llm-orchestrator", "mcp-server"),
-        "airtable_token": service.name == "airtable-gateway",
+        **{name: service.name in secret.readers for name, secret in _SECRETS.items() if secret.readers},
     }
-    return [name for name, needed in wanted.items() if needed and name in generated(stack)]
+    made = generated(stack)
+    return [name for name, needed in wanted.items() if needed and name in made]
+
+
+def of_setup(stack: Stack) -> list[str]:
+    """The secrets that postgres-setup reads: of the owner of the database, and of each role that it makes."""
+    made = generated(stack)
+    return [name for name in ("postgres_password", "postgres_monitor", *_of_roles(stack)) if name in made]
+
+
+def variables(stack: Stack, service: Service) -> dict[str, str]:
+    """Variables of a bundled service that name the files of its own secrets; a database's come with its address."""
+    own = (name for name in of_service(stack, service) if name in _SECRETS and _SECRETS[name].readers)
+    return {f"{name.upper()}_FILE": path_of(name) for name in own}

@@ -16,7 +16,7 @@ LAYERS: dict[str, set[str]] = {
     "names": set(),
     "model": {"errors"},
     "schema": {"model"},
-    "notify": {"model"},
+    "notify": {"model", "secrets"},
     "secrets": {"model"},
     "fixtures": {"model"},
     "dashboards": {"model", "names", "errors"},
