@@ -16,7 +16,7 @@ from . import checks, engine, faults, images, machine, project, schema
 from .errors import LookoutError, Unsatisfied
 from .model import load
 from .render import ROOT, render
-from .verify import live, smoke
+from .verify import alerts, live, prometheus, smoke
 from .verify.polling import NotYet
 from .write import existing, write
 
@@ -173,13 +173,13 @@ def _status(options: argparse.Namespace) -> int:
     if not all(verdict.ok for verdict in verdicts):
         raise Unsatisfied(project.failures(running, verdicts))
     try:
-        alerts = live.firing(running.live)
-        found = live.discovered(running.live)
+        firing = alerts.firing(running.live)
+        found = prometheus.discovered(running.live)
     except NotYet as reason:
         raise Unsatisfied(str(reason)) from reason
     if found:
         _say("\ndiscovered: " + ", ".join(f"{service} ({state})" for service, state in found))
-    _say("\nfiring: " + (", ".join(alerts) or "Watchdog only"))
+    _say("\nfiring: " + (", ".join(firing) or "Watchdog only"))
     return 0
 
 

@@ -21,6 +21,7 @@ from .model import Stack, load
 from .render import ImageUse, render
 from .verify import live
 from .verify.servers import Live
+from .verify.verdict import Verdict
 from .write import write
 
 Say = Callable[[str], None]
@@ -204,7 +205,7 @@ def _reload(project: Project, server: str) -> None:
         raise Unsatisfied(f"{server} does not accept its configuration: {answer.text.strip()}")
 
 
-def wait_until_live(project: Project, within: float, say: Say) -> list[live.Verdict]:
+def wait_until_live(project: Project, within: float, say: Say) -> list[Verdict]:
     """Asks every question until each is answered well. Returns the last verdicts after ``within`` seconds at most."""
     deadline, shown = time.monotonic() + within, ""
     while True:
@@ -218,7 +219,7 @@ def wait_until_live(project: Project, within: float, say: Say) -> list[live.Verd
         time.sleep(1)
 
 
-def table(project: Project, verdicts: Sequence[live.Verdict]) -> str:
+def table(project: Project, verdicts: Sequence[Verdict]) -> str:
     """What `up` and `status` end with: what was seen, and where everything is."""
     lines = [f"{'ok  ' if verdict.ok else 'FAIL'}  {verdict}" for verdict in verdicts]
     lines.append("")
@@ -230,7 +231,7 @@ def table(project: Project, verdicts: Sequence[live.Verdict]) -> str:
     return "\n".join(lines)
 
 
-def failures(project: Project, verdicts: Sequence[live.Verdict]) -> str:
+def failures(project: Project, verdicts: Sequence[Verdict]) -> str:
     """Which container or object falls short, why, and the last log lines of each container among them."""
     words: list[str] = []
     found = project.compose.containers()

@@ -13,7 +13,8 @@ from lookout import names
 from lookout.engine import moment
 from lookout.model import Stack, load
 from lookout.render import ROOT, render
-from lookout.verify import live
+from lookout.verify import alerts, containers, grafana, prometheus
+from lookout.verify.polling import NotYet
 from lookout.verify.servers import Live
 from lookout.write import write
 
@@ -82,7 +83,7 @@ def test_the_engines_timestamps_are_read(text: str, seconds: float) -> None:
 
 def test_a_container_that_was_made_and_not_started_is_no_crash(stack: Stack, tmp_path: Path) -> None:
     made = {name: {"State": {"StartedAt": "0001-01-01T00:00:00Z"}} for name in stack.containers}
-    assert live._samples(played(stack, tmp_path, query=up(stack, 100)), made).good == 0
+    assert prometheus.samples(played(stack, tmp_path, query=up(stack, 100)), made).good == 0
 
 
 @pytest.mark.parametrize(("age", "started", "good"), [(10, 300, 8), (100, 300, 0), (10, 5, 0)])
@@ -90,7 +91,7 @@ def test_a_sample_counts_when_it_is_young_and_from_after_the_start(
     stack: Stack, tmp_path: Path, age: float, started: float, good: int
 ) -> None:
     asked = played(stack, tmp_path, query=up(stack, age))
-    assert live._samples(asked, running(stack, started)).good == good
+    assert prometheus.samples(asked, running(stack, started)).good == good
 
 
 @pytest.mark.parametrize(("age", "started", "ok"), [(30, 300, True), (300, 900, False), (30, 10, False)])
@@ -98,45 +99,60 @@ def test_a_notification_counts_when_it_is_young_and_from_after_the_start(
     stack: Stack, tmp_path: Path, age: float, started: float, ok: bool
 ) -> None:
     asked = played(stack, tmp_path, notifications=[{"received_at": time.time() - age}])
-    assert live._alerts(asked, running(stack, started)).ok is ok
+    assert alerts.delivered(asked, running(stack, started)).ok is ok
+
+
+def test_nothing_that_was_delivered_before_containers_went_counts(stack: Stack, tmp_path: Path) -> None:
+    verdict = alerts.delivered(played(stack, tmp_path, notifications=[]), {})
+    assert [name for name, _ in verdict.missing] == ["receiver"]
+
+
+def test_a_server_that_does_not_answer_is_named_with_the_reason(stack: Stack, tmp_path: Path) -> None:
+    class Silent(Live):
+        def query(self, promql: str) -> list[dict[str, Any]]:  # noqa: ARG002
+            raise NotYet("connection refused")
+
+    verdict = prometheus.samples(Silent(stack, tmp_path), {})
+    assert (str(verdict), verdict.ok) == ("samples 0 of 1", False)
+    assert verdict.missing == (("prometheus", "connection refused"),)
 
 
 def test_a_target_that_prometheus_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:
     asked = played(stack, tmp_path, targets=[])
     job, address = "services-live", "frontend:5173"
-    assert (job, address) in live._expected_targets(asked)
-    verdict = live._targets(asked, {})
+    assert (job, address) in prometheus.expected_targets(asked)
+    verdict = prometheus.targets(asked, {})
     assert not verdict.ok
     assert (address, f"{job}: is no target of Prometheus") in verdict.missing
     everything = [
         {"scrapePool": job, "discoveredLabels": {"__address__": address}, "labels": {}, "health": "up"}
-        for job, address in live._expected_targets(asked)
+        for job, address in prometheus.expected_targets(asked)
     ]
     object.__setattr__(asked, "answers", {"targets": everything})
-    assert live._targets(asked, {}).ok
+    assert prometheus.targets(asked, {}).ok
 
 
 def test_a_discovered_target_is_told_and_required_by_nothing(stack: Stack, tmp_path: Path) -> None:
     found_in = {"__meta_filepath": f"{names.DISCOVERED_FOLDER}/services.json"}
     targets = [
         {"scrapePool": job, "discoveredLabels": {"__address__": address}, "labels": {}, "health": "up"}
-        for job, address in live._expected_targets(played(stack, tmp_path))
+        for job, address in prometheus.expected_targets(played(stack, tmp_path))
     ]
     down = {"labels": {"service": "billing"}, "health": "down", "lastError": "no such host"}
     good = {"labels": {"service": "cart"}, "health": "up", "lastError": ""}
     strangers = [{"scrapePool": "services", "discoveredLabels": found_in, **target} for target in (good, down)]
     asked = played(stack, tmp_path, targets=[*strangers, *targets])
-    assert live._targets(asked, {}).ok
-    assert live.discovered(asked) == [("billing", "no such host"), ("cart", "up")]
+    assert prometheus.targets(asked, {}).ok
+    assert prometheus.discovered(asked) == [("billing", "no such host"), ("cart", "up")]
 
 
 def test_a_rule_that_prometheus_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:
-    verdict = live._rules(played(stack, tmp_path, rules=[]), {})
+    verdict = prometheus.rules(played(stack, tmp_path, rules=[]), {})
     assert ("Watchdog", "is no rule of Prometheus") in verdict.missing
 
 
 def test_a_datasource_that_grafana_does_not_have_is_named(stack: Stack, tmp_path: Path) -> None:
-    verdict = live._datasources(played(stack, tmp_path, grafana=[{"uid": "prometheus"}]), {})
+    verdict = grafana.datasources(played(stack, tmp_path, grafana=[{"uid": "prometheus"}]), {})
     assert verdict.good == 1
     assert {name for name, _ in verdict.missing} == {
         f"grafana datasource {uid}" for uid in ("loki", "tempo", "alertmanager")
@@ -144,14 +160,14 @@ def test_a_datasource_that_grafana_does_not_have_is_named(stack: Stack, tmp_path
 
 
 def test_a_configuration_that_was_refused_is_named(stack: Stack, tmp_path: Path) -> None:
-    verdict = live._configurations(played(stack, tmp_path, query=[{"metric": {"service": "prometheus"}}]), {})
+    verdict = prometheus.configurations(played(stack, tmp_path, query=[{"metric": {"service": "prometheus"}}]), {})
     assert [name for name, _ in verdict.missing] == ["alertmanager"]
 
 
 def test_a_receiver_that_did_not_take_a_notification_is_told(stack: Stack, tmp_path: Path) -> None:
-    verdict = live._given_up(played(stack, tmp_path, query=[{"metric": {"integration": "slack"}}]), {})
+    verdict = alerts.reached(played(stack, tmp_path, query=[{"metric": {"integration": "slack"}}]), {})
     assert verdict.missing == (("alertmanager", "gave up notifications by slack in the last 2 min"),)
-    assert live._given_up(played(stack, tmp_path, query=[]), {}).ok
+    assert alerts.reached(played(stack, tmp_path, query=[]), {}).ok
 
 
 @pytest.mark.parametrize(
@@ -174,6 +190,6 @@ def test_a_one_shot_counts_when_it_has_done_its_work(
     found["postgres-setup"] = {"State": state}
     if state is None:
         del found["postgres-setup"]
-    verdict = live._containers(played(stack, tmp_path), found)
+    verdict = containers.healthy(played(stack, tmp_path), found)
     assert verdict.ok == good
     assert [name for name, _ in verdict.missing] == ([] if good else ["postgres-setup"])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..model import Stack
 from .http import get_json
 from .polling import NotYet
@@ -38,6 +40,10 @@ class Live:
             raise NotYet(f"{container} is not published, so it cannot be asked")
         return url
 
+    def rendered(self, path: str) -> Any:
+        """A YAML file of the project that runs, read."""
+        return yaml.safe_load((self.folder / path).read_text(encoding="utf-8"))
+
     def query(self, promql: str) -> list[dict[str, Any]]:
         """Result of an instant query of Prometheus."""
         answer = get_json(f"{self.url('prometheus')}/api/v1/query", {"query": promql})
@@ -58,11 +64,12 @@ class Live:
             f"{self.url('loki')}/loki/api/v1/query_range",
             {"query": logql, "start": int((now - since) * 1e9), "end": int((now + 5) * 1e9), "limit": limit},
         )
-        return [
+        lines = [
             (int(stamp) / 1e9, line, stream["stream"])
             for stream in answer["data"]["result"]
             for stamp, line in stream["values"]
         ]
+        return sorted(lines, key=lambda found: found[0], reverse=True)
 
     def traced(self, service: str, since: float) -> bool:
         """Whether the first trace store has a trace of a service from after a Unix time."""
