@@ -6,17 +6,14 @@ telemetry library, which would double its memory.
 """
 
 import json
-import os
-import signal
-import sys
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import FrameType
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
+from bare_server import serve, write_line
 from container_exporter.collector import Containers
 
 CGROUP = Path("/host/cgroup")
@@ -29,10 +26,7 @@ LIVE_METRICS = (
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def log(message: str, level: str = "error") -> None:
-    """One JSON line on stdout."""
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    print(json.dumps({"timestamp": now, "level": level, "service": SERVICE, "message": message}), flush=True)
+log_error = partial(write_line, SERVICE, level="error")
 
 
 def handler(containers: Containers) -> type[BaseHTTPRequestHandler]:
@@ -66,7 +60,7 @@ def handler(containers: Containers) -> type[BaseHTTPRequestHandler]:
             try:
                 body = encode(registry)
             except OSError as error:
-                log(f"scrape failed: {error}")
+                log_error(f"scrape failed: {error}")
                 self._answer(500, TEXT, b"the host's folders cannot be read")
                 return
             self._answer(200, content_type, body)
@@ -81,24 +75,6 @@ def handler(containers: Containers) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def main() -> None:
-    """Serve until SIGTERM; exits with 2 where PORT is missing or wrong."""
-    port = os.environ.get("PORT", "")
-    if not port.isdecimal():
-        print("settings: PORT is required and must be a number", file=sys.stderr)
-        sys.exit(2)
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        sys.exit(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-    server = ThreadingHTTPServer(("0.0.0.0", int(port)), handler(Containers(CGROUP, CONTAINERS, log)))
-    server.daemon_threads = True
-    server.block_on_close = False
-    log(f"starting on port {port}", "info")
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    serve(SERVICE, handler(Containers(CGROUP, CONTAINERS, log_error)))

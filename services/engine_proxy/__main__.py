@@ -3,21 +3,19 @@
 Whoever can speak to the engine's socket controls the machine, however it is mounted. So this container alone mounts
 it (at /var/run/docker.sock), asks it one fixed question, and hands on only what the discoverer needs of the answer:
 of the running containers labelled ``lookout.service`` the id, the names, the start of their life, the names of their
-networks and the labels ``lookout.*``. No environment, command, mount or address leaves it. It uses the standard
-library only: what holds the socket should be small enough to be read.
+networks and the labels ``lookout.*``. No environment, command, mount or address leaves it. It is this file and
+bare_server, on the standard library alone: what holds the socket should be small enough to be read.
 """
 
 import json
-import os
-import signal
 import socket
-import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import quote
+
+from bare_server import serve, write_line
 
 SERVICE = "engine-proxy"
 SOCKET = "/var/run/docker.sock"
@@ -27,12 +25,6 @@ QUESTION = f"{ANSWERED}?filters=" + quote(json.dumps({"label": [f"{PREFIX}servic
 ENGINE_SECONDS = 1.2
 """Time that the engine has, shorter than a try of the health probe: a slow engine is told, and ends nothing here."""
 MAX_BODY_BYTES = 64 * 1024
-
-
-def log(message: str, level: str) -> None:
-    """One JSON line on stdout."""
-    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    print(json.dumps({"timestamp": now, "level": level, "service": SERVICE, "message": message}), flush=True)
 
 
 class _Engine(HTTPConnection):
@@ -100,11 +92,12 @@ def handler(path: str) -> type[BaseHTTPRequestHandler]:
             # What is left unread would reset the connection before the answer is read.
             length = self.headers.get("Content-Length", "")
             self.rfile.read(min(int(length), MAX_BODY_BYTES) if length.isdecimal() else 0)
-            log(f"refused {self.command} {self.path[:200]} from {self.client_address[0]}", "warning")
+            refused = f"refused {self.command} {self.path[:200]} from {self.client_address[0]}"
+            write_line(SERVICE, refused, "warning")
             self._answer(403, {"message": f"only GET {ANSWERED} is answered here"})
 
         def _failed(self, status: int, why: str) -> None:
-            log(why, "error")
+            write_line(SERVICE, why, "error")
             self._answer(status, {"message": why})
 
         def _answer(self, status: int, content: object) -> None:
@@ -119,18 +112,5 @@ def handler(path: str) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def main() -> None:
-    """Serve until SIGTERM; exits with 2 where PORT is missing or wrong."""
-    port = os.environ.get("PORT", "")
-    if not port.isdecimal():
-        print("settings: PORT is required and must be a number", file=sys.stderr)
-        sys.exit(2)
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))
-    server = ThreadingHTTPServer(("0.0.0.0", int(port)), handler(SOCKET))
-    server.daemon_threads = True
-    log(f"starting on port {port}", "info")
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    serve(SERVICE, handler(SOCKET))

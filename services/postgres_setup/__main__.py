@@ -7,15 +7,17 @@ where the database cannot be set up, and says why.
 """
 
 import asyncio
-import json
 import sys
 
+from bare_server import write_line
 from postgres_setup.setup import SetupFailed, run
 from telemetry.errors import SettingsError
+
+SERVICE = "postgres-setup"
 
 try:
     asyncio.run(run())
 except (SetupFailed, SettingsError) as error:
-    print(f"level=error msg={json.dumps(str(error))}", flush=True)
+    write_line(SERVICE, str(error), "error")
     sys.exit(1)
-print('level=info msg="roles and audit log are there"', flush=True)
+write_line(SERVICE, "roles and audit log are there", "info")

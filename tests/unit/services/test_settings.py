@@ -83,7 +83,7 @@ def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
     assert settings.optional_secret("OTHER_FILE") is None
 
 
-@pytest.mark.parametrize("package", ["frontend", "container_exporter"])
+@pytest.mark.parametrize("package", ["frontend", "container_exporter", "engine_proxy"])
 def test_a_process_without_its_settings_says_so_in_one_line_and_exits_with_2(package: str) -> None:
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SERVICES)}
     done = subprocess.run([sys.executable, "-m", package], env=environ, capture_output=True, text=True, check=False)
