@@ -10,6 +10,7 @@ import asyncpg
 
 from postgres_setup.scram import verifier
 from telemetry import audit
+from telemetry.errors import SettingsError
 from telemetry.settings import required
 
 READY_WITHIN_SECONDS = 60.0
@@ -32,13 +33,13 @@ async def run() -> None:
     """Set up the database that the environment names. Raises SetupFailed, SettingsError."""
     secret = Path(required(os.environ, "DATABASE_PASSWORD_FILE"))
     roles = os.environ.get("DATABASE_ROLES", "").split()
-    passwords = {role: (secret.parent / f"postgres_{role}").read_text("ascii").strip() for role in roles}
+    passwords = {role: _password(secret.parent / f"postgres_{role}") for role in roles}
     monitor = secret.parent / f"postgres_{MONITOR}"
-    connection = await _connected(required(os.environ, "DATABASE_URL"), secret.read_text("ascii").strip())
+    connection = await _connected(required(os.environ, "DATABASE_URL"), _password(secret))
     try:
         await set_up(connection, passwords, os.environ.get("AUDIT_READERS", "").split(), _retention())
         if monitor.exists():
-            await _login(connection, MONITOR, monitor.read_text("ascii").strip())
+            await _login(connection, MONITOR, _password(monitor))
             await connection.execute(f'GRANT pg_monitor TO "{MONITOR}"')
     finally:
         await connection.close()
@@ -97,6 +98,19 @@ async def _connected(dsn: str, password: str) -> Any:
             if time.monotonic() > deadline:
                 raise SetupFailed(f"PostgreSQL does not answer: {type(error).__name__}: {error}") from error
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _password(path: Path) -> str:
+    """The password in a file. Raises SettingsError, which names the file."""
+    try:
+        password = path.read_text("ascii").strip()
+    except OSError as error:
+        raise SettingsError(f"{path}: the password cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: a password for PostgreSQL is ASCII here, and this one is not") from error
+    if not password:
+        raise SettingsError(f"{path}: the file is empty, and should hold a password")
+    return password
 
 
 def _retention() -> str:
