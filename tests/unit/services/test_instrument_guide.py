@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from lookout.render import ROOT
 from lookout.verify.polling import NotYet, poll_until
+from tests.ports import free_ports
 
 GUIDE = (ROOT / "docs" / "instrument-a-service.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
@@ -23,12 +23,6 @@ REQUESTS = {
     "starlette_shop": ("/v1/orders/7", "/v1/orders/{order}"),
     "plain_shop": ("/any/path", "unmatched"),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager
@@ -73,7 +67,7 @@ def test_every_example_is_run_by_a_test() -> None:
 def test_an_example_of_an_application_counts_its_requests_by_route(name: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.py").write_text(EXAMPLES[name], encoding="utf-8")
     path, route = REQUESTS[name]
-    port = free_port()
+    [port] = free_ports(1)
     with running(tmp_path, ["-m", "uvicorn", f"{name}:app", "--port", str(port)], port) as client:
         assert client.get(path).status_code == 200
         metrics = client.get("/metrics").text
@@ -85,7 +79,7 @@ def test_an_example_of_an_application_counts_its_requests_by_route(name: str, tm
 
 def test_the_example_of_a_worker_counts_its_jobs_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(EXAMPLES["worker"], encoding="utf-8")
-    port = free_port()
+    [port] = free_ports(1)
 
     with running(tmp_path, ["worker.py"], port) as client:
 
@@ -100,7 +94,7 @@ def test_the_example_of_a_worker_counts_its_jobs_and_ends_when_it_is_told_to(tmp
 
 def test_the_example_with_dependencies_shows_them(tmp_path: Path) -> None:
     (tmp_path / "dependencies.py").write_text(EXAMPLES["dependencies"], encoding="utf-8")
-    port = free_port()
+    [port] = free_ports(1)
     with running(tmp_path, ["-m", "uvicorn", "dependencies:app", "--port", str(port)], port) as client:
         assert client.post("/orders").status_code == 500
         health = client.get("/health").json()
