@@ -63,7 +63,7 @@ def run_all(
     """Runs every check (or one) on the full bundle, with the tools of the images that this machine has."""
     report = Report([], [], 0)
     with tempfile.TemporaryDirectory(prefix="lookout-check-") as scratch:
-        # Tools run as another user than ours.
+        # To a rootless engine, who runs the tools is another user of this machine than we are.
         Path(scratch).chmod(0o755)
         folder = Path(scratch, "rendered")
         files = render(stack)

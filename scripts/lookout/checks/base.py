@@ -50,7 +50,8 @@ class Context:
             return
         use = self.chosen.images.get(image)
         if use is None:
-            yield Skipped(check, f"the image {self.stack.images[image].reference} cannot be had")
+            why = next((choice.why for choice in self.chosen.choices if choice.name == image), "it cannot be had")
+            yield Skipped(check, f"there is no image {image}: {why}; docs/images.md says how to supply it")
             return
         done = engine.tool(use.reference, entrypoint, arguments, {self.folder / subfolder: inside}, workdir=inside)
         if done.returncode != 0:

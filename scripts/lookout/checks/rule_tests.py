@@ -25,7 +25,7 @@ def check(context: Context) -> Iterator[Finding | Skipped]:
             case["alertname"]
             for unit in yaml.safe_load(context.files[test])["tests"]
             for case in unit.get("alert_rule_test", ())
-            if case["exp_alerts"]
+            if case.get("exp_alerts")
         }
         for alert in sorted(alerts - tested):
             yield Finding("rule-tests", f"rendered/{test}", f"has no case in which {alert} fires")
