@@ -234,8 +234,7 @@ def _forget(options: argparse.Namespace) -> int:
 
 def _logs(options: argparse.Namespace) -> int:
     engine.require()
-    running = project.opened(options.project)
-    return engine.follow(running.compose, options.containers)
+    return project.opened(options.project).compose.follow(options.containers)
 
 
 def _fault(options: argparse.Namespace) -> int:

@@ -29,7 +29,11 @@ def run(
     timeout: float | None = None,
     env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs ``docker`` with the arguments. Raises Unsatisfied with its last words when it fails and ``check`` is set."""
+    """Runs ``docker`` with the arguments; ``timeout`` in seconds.
+
+    Raises MissingTool where there is no such command; Unsatisfied when its time is over, and, with its last words, when
+    it fails and ``check`` is set.
+    """
     if shutil.which("docker") is None:
         raise MissingTool(f"docker is not on this machine: {_SETUP}")
     try:
@@ -45,11 +49,23 @@ def run(
     return done
 
 
+def answers() -> bool:
+    """Whether there is a docker command, and an engine that answers it."""
+    if shutil.which("docker") is None:
+        return False
+    return run("version", "--format", "{{.Server.Version}}", check=False).returncode == 0
+
+
+def has_compose() -> bool:
+    """Whether the docker command has the Compose v2 plugin. Raises MissingTool where there is no such command."""
+    return run("compose", "version", check=False).returncode == 0
+
+
 def require() -> None:
     """Raises MissingTool unless an engine answers and the Compose v2 plugin is there."""
-    if run("version", "--format", "{{.Server.Version}}", check=False).returncode != 0:
+    if not answers():
         raise MissingTool(f"no Docker engine answers: {_SETUP}")
-    if run("compose", "version", check=False).returncode != 0:
+    if not has_compose():
         raise MissingTool(f"the Compose v2 plugin is missing: {_SETUP}")
 
 
@@ -132,8 +148,19 @@ class Compose:
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs ``docker compose`` on the project."""
-        command = ("compose", "--project-name", self.project, "--file", str(self.folder / "compose.yaml"), *arguments)
-        return run(*command, check=check, cwd=self.folder, env={"DOCKER_ROOT": root()})
+        return run(*self._command(*arguments), check=check, cwd=self.folder, env=self._environment())
+
+    def _command(self, *arguments: str) -> tuple[str, ...]:
+        return ("compose", "--project-name", self.project, "--file", str(self.folder / "compose.yaml"), *arguments)
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return {"DOCKER_ROOT": root()}
+
+    def follow(self, containers: Sequence[str]) -> int:
+        """Prints the logs of containers as they come, until interrupted. Returns docker's exit code."""
+        command = ["docker", *self._command("logs", "--follow", "--tail", "50", *containers)]
+        return subprocess.run(command, env={**os.environ, **self._environment()}, check=False).returncode
 
     def down(self, *arguments: str) -> dict[str, list[str]]:
         """Removes the containers and networks of the project, also those that its file names no more.
@@ -172,9 +199,3 @@ class Compose:
             for container in found
             if container["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"
         }
-
-
-def follow(compose: Compose, containers: Sequence[str]) -> int:
-    """Prints the logs of containers as they come, until interrupted. Returns docker's exit code."""
-    command = ["docker", "compose", "--project-name", compose.project, "--file", str(compose.folder / "compose.yaml")]
-    return subprocess.run([*command, "logs", "--follow", "--tail", "50", *containers], check=False).returncode

@@ -28,8 +28,8 @@ def ensure(say: Callable[[str], None]) -> None:
 
     Raises MissingTool (exit 3) with the exact command where they are missing and cannot or must not be installed.
     """
-    had_engine = _answers()
-    if had_engine and _has_compose():
+    had_engine = engine.answers()
+    if had_engine and engine.has_compose():
         return
     if had_engine:
         raise MissingTool(
@@ -52,23 +52,13 @@ def ensure(say: Callable[[str], None]) -> None:
         _apt("update", "-qq")
         _apt("install", "-y", "-qq", "--no-install-recommends", *missing)
     # Before the engine is started: what fails here is tried again the next time.
-    if not _has_compose():
+    if not engine.has_compose():
         say("setup      installing the Compose v2 plugin from Debian's packages")
         with tempfile.TemporaryDirectory() as scratch:
             _call(["dpkg", "--install", str(packages.download("docker-compose", COMPOSE_MINIMUM, Path(scratch)))])
     say("setup      starting Docker Engine")
     _start()
     engine.require()
-
-
-def _answers() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    return engine.run("version", "--format", "{{.Server.Version}}", check=False).returncode == 0
-
-
-def _has_compose() -> bool:
-    return engine.run("compose", "version", check=False).returncode == 0
 
 
 def _may_install() -> bool:
@@ -89,7 +79,7 @@ def _start() -> None:
             )
 
     def answer() -> None:
-        if not _answers():
+        if not engine.answers():
             raise NotYet("it does not answer")
 
     try:
