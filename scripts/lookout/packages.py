@@ -24,19 +24,26 @@ UNSTABLE: Final = "sid"
 GO_SERIES: Final = "1.26"
 """The Go that the recipes' modules ask for, and Debian's name of it."""
 
+WHEELS: Final = {"amd64": "x86_64", "arm64": "aarch64"}
+"""Architecture of the engine → the word for it in the names of wheels."""
+
 _CACHE: Final = ROOT / "build" / "packages"
 
 
-def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
+def run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+    """Runs a program of this machine for a step ``what``; what it wrote to its output.
+
+    Raises MissingTool where there is no such program, and Unsatisfied, with its last words, when it fails.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
     except FileNotFoundError as error:
         raise MissingTool(
             f"{what} needs {command[0]}, which is not on this machine; images that cannot be pulled are built "
             f"on Debian (apt-get install -y {command[0]})"
         ) from error
     if done.returncode != 0:
-        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-12:])
+        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
         raise Unsatisfied(f"{what} failed with {done.returncode}:\n{words}")
     return done.stdout
 
@@ -44,7 +51,7 @@ def _run(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
 @cache
 def mirror() -> str:
     """The Debian mirror of this machine. Raises MissingTool where apt has none."""
-    targets = _run(
+    targets = run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"],
         "finding Debian's mirror",
     )
@@ -60,7 +67,7 @@ def mirror() -> str:
 def bootstrap(suite: str, archive: Path) -> None:
     """Makes an archive of a minimal Debian of that suite."""
     command = ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(archive), mirror()]
-    _run(command, f"bootstrapping Debian {suite}")
+    run(command, f"bootstrapping Debian {suite}")
 
 
 @cache
@@ -75,19 +82,19 @@ def _unstable() -> tuple[str, ...]:
         "-o", f"Dir::State::lists={_CACHE}/lists", "-o", f"Dir::Cache={_CACHE}/cache",
         "-o", "Dir::State::status=/dev/null", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none",
     )  # fmt: skip
-    _run(["apt-get", *options, "--quiet", "update"], "reading the index of Debian unstable")
+    run(["apt-get", *options, "--quiet", "update"], "reading the index of Debian unstable")
     return options
 
 
 def download(package: str, minimum: str, folder: Path) -> Path:
     """Downloads a package of Debian unstable. Raises Unsatisfied when it is older than ``minimum`` there."""
-    shown = _run(["apt-cache", *_unstable(), "show", "--no-all-versions", package], f"looking up {package}")
+    shown = run(["apt-cache", *_unstable(), "show", "--no-all-versions", package], f"looking up {package}")
     version = re.search(r"^Version: (\S+)$", shown, re.MULTILINE)
     if version is None:
         raise Unsatisfied(f"Debian unstable has no package {package}")
     if subprocess.run(["dpkg", "--compare-versions", version[1], "ge", minimum], check=False).returncode != 0:
         raise Unsatisfied(f"{package} is {version[1]} in Debian unstable; the recipe needs {minimum} or newer")
-    _run(
+    run(
         ["apt-get", *_unstable(), "--quiet", "download", f"{package}={version[1]}"],
         f"downloading {package}",
         cwd=folder,
@@ -100,7 +107,7 @@ def unpack(package: str, minimum: str, files: Mapping[str, str], rootfs: Path) -
     with tempfile.TemporaryDirectory() as scratch:
         archive = download(package, minimum, Path(scratch))
         content = Path(scratch, "content")
-        _run(["dpkg-deb", "--extract", str(archive), str(content)], f"unpacking {package}")
+        run(["dpkg-deb", "--extract", str(archive), str(content)], f"unpacking {package}")
         for source, target in files.items():
             if not (content / source).exists():
                 raise Unsatisfied(f"{package} has no file {source}")
@@ -134,10 +141,16 @@ def go() -> str:
 
 
 def wheels(lock: Path, python: str, folder: Path) -> None:
-    """Installs the wheels of a lock file, by hash, for a Python other than ours, into a folder."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}[engine.architecture()]
+    """Installs the wheels of a lock file, by hash, for a Python other than ours, into a folder.
+
+    Raises Unsatisfied where the engine is of an architecture that there are no wheels for.
+    """
+    architecture = engine.architecture()
+    machine = WHEELS.get(architecture)
+    if machine is None:
+        raise Unsatisfied(f"the engine is {architecture}, and there are Python wheels for {' and '.join(WHEELS)} only")
     platforms = [f"--platform={kind}_{machine}" for kind in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
-    _run(
+    run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--no-compile",
          "--require-hashes", "--python-version", python, "--implementation=cp", *platforms, "--target", str(folder),
          "--requirement", str(lock)],

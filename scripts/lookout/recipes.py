@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import engine, names, packages
-from .errors import MissingTool, Unsatisfied, WrongUsage
+from .errors import WrongUsage
 from .render import ROOT
 
 FOLDER: Final = ROOT / "compose" / "images"
@@ -184,7 +183,7 @@ def _go_build(name: str, target: GoPackage, output: Path) -> None:
         "GOOS": "linux",
         "GOARCH": engine.architecture(),
     }
-    _call([packages.go(), *command], cwd=FOLDER / name, env=environment, what=f"go build {target.package}")
+    packages.run([packages.go(), *command], f"go build {target.package}", cwd=FOLDER / name, env=environment)
 
 
 def _dockerfile(name: str, context: Path, reference: str, base: str | None) -> None:
@@ -194,16 +193,6 @@ def _dockerfile(name: str, context: Path, reference: str, base: str | None) -> N
         "build", "--quiet", "--tag", reference, "--label", f"{names.LABEL_RECIPE}={name}", *arguments, str(context),
         env={"DOCKER_BUILDKIT": "0"},
     )  # fmt: skip
-
-
-def _call(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    try:
-        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise MissingTool(f"{command[0]} is not on this machine: {what} needs it") from error
-    if done.returncode != 0:
-        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise Unsatisfied(f"{what} failed with {done.returncode}:\n{words}")
 
 
 @contextmanager
