@@ -97,7 +97,7 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         autoescape=False,
     )
     service_image = images["services"].reference if "services" in images else ""
-    revision = service_image.rpartition(":")[2]
+    resource = f"service.version={stack.version},vcs.ref.head.revision={service_image.rpartition(':')[2]}"
     environment.filters["yaml"] = _flow
     environment.filters["block"] = _block
     environment.globals.update(
@@ -105,14 +105,14 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         servers=stack.running,
         images={name: images[server.image] for name, server in stack.running.items()},
         service_image=service_image,
-        revision=revision,
+        resource=resource,
         names=names,
-        environment_of=lambda service: _environment_of(stack, service, revision),
+        environment_of=lambda service: _environment_of(stack, service, resource),
         ports=lambda name: _ports(stack, name),
         store_exporters=", ".join(f"otlphttp/{store}" for store in stack.traces.stores),
         grafana_url=stack.url_of("grafana"),
         receivers=notify.receivers(stack),
-        targets=lambda: _targets(stack),
+        targets=_targets(stack),
         secrets_of=lambda service: secrets.of_service(stack, service),
         database_roles=[secrets.role_of(service) for service in stack.on_postgres],
         setup_secrets=secrets.of_setup(stack),
@@ -121,7 +121,6 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         secret_files={name: {"file": f"./secrets/{name}"} for name in secrets.all_of(stack)},
         networks={name: {"internal": True} if network.internal else {} for name, network in stack.networks.items()},
         volumes={name: {} for name in ("probe", *(f"{name}-data" for name in STATEFUL if name in stack.running))},
-        probed="blackbox-exporter" in stack.running,
         failed=stack.alerts.service_down.failed_scrapes,
         errors=fixtures.errors(stack),
         restarts=fixtures.restarts(stack),
@@ -178,13 +177,16 @@ def _ports(stack: Stack, name: str) -> list[str]:
     return [] if port is None else [f"{stack.publish.address}:{port}:{stack.port_of(name)}"]
 
 
-def _environment_of(stack: Stack, service: Service, revision: str) -> dict[str, str]:
-    """The environment of a bundled service: who it is, where it sends traces, and what it depends on."""
+def _environment_of(stack: Stack, service: Service, resource: str) -> dict[str, str]:
+    """The environment of a bundled service: who it is, where it sends traces, and what it depends on.
+
+    ``resource`` says which version runs, as OTEL_RESOURCE_ATTRIBUTES has it.
+    """
     keep = stack.traces.keep
     environment = {
         "OTEL_SERVICE_NAME": service.name,
         "PORT": str(service.port),
-        "OTEL_RESOURCE_ATTRIBUTES": f"service.version={stack.version},vcs.ref.head.revision={revision}",
+        "OTEL_RESOURCE_ATTRIBUTES": resource,
         "OTEL_TRACES_SAMPLER_ARG": f"{keep.rest.ratio:g}",
         "TRACE_KEEP_SLOWER_THAN_SECONDS": f"{keep.slower_than.seconds:g}",
     }
