@@ -42,11 +42,13 @@ def clear(project: Project, service: str) -> int:
 
 
 def services(project: Project) -> list[str]:
-    """The services that take faults. Raises WrongUsage where the model has turned none on."""
+    """The services that take faults. Raises WrongUsage where the model has turned none on, or bundles no service."""
     if project.stack.faults_port is None:
         raise WrongUsage(
             "faults are off in the model of this stack: put `faults: true` into it or into an overlay, and run `up`"
         )
+    if not project.stack.bundled:
+        raise WrongUsage("no service of this model runs in the bundle, and Lookout has no way to make another one fail")
     return [service.name for service in project.stack.bundled]
 
 

@@ -155,6 +155,16 @@ def test_a_service_outside_the_bundle_cannot_be_made_to_fail(folder: Path, capsy
     assert (code, said.strip()) == (2, "billing runs outside the bundle: Lookout has no way to make it fail")
 
 
+def test_a_model_without_a_service_in_the_bundle_has_nothing_to_make_fail(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = json.loads((folder / ".lookout.json").read_text(encoding="utf-8"))
+    state["stack"]["services"] = [{"name": "billing", "owner": "sales", "address": "b.internal:9400"}]
+    (folder / ".lookout.json").write_text(json.dumps(state), encoding="utf-8")
+    code, said = say(folder, capsys, "faults")
+    assert (code, said.strip().split(",")[0]) == (2, "no service of this model runs in the bundle")
+
+
 @pytest.mark.parametrize("command", [("fault", "frontend", "crash"), ("faults",), ("faults", "--clear")])
 def test_faults_that_are_off_are_wrong_usage_and_say_how_to_turn_them_on(
     folder: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
