@@ -132,8 +132,10 @@ def _images(options: argparse.Namespace) -> int:
         choices = images.resolve(stack, source, _say, obtain=False)
     for choice in choices:
         _say(f"{choice.name:<18} {choice.origin:<9} {choice.use.reference if choice.use else '-':<58} {choice.why}")
-    missing = [choice for choice in choices if choice.use is None]
-    return 1 if options.strict and missing else 0
+    missing = [choice.name for choice in choices if choice.use is None]
+    if options.strict and missing:
+        raise Unsatisfied(f"--strict, and there is no image {', '.join(missing)}: {images.SUPPLY}")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

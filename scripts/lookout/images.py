@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from . import engine, recipes
 from .errors import Unsatisfied, WrongUsage
@@ -13,6 +13,10 @@ from .render import ImageUse, as_written
 
 Source = Literal["auto", "registry", "local"]
 Origin = Literal["store", "pulled", "built", "to pull", "to build", "missing"]
+
+SUPPLY: Final = "docs/images.md says how to supply it"
+VITAL: Final = ("prometheus", "alertmanager", "probe")
+"""Servers without whose image nothing is started."""
 
 
 @dataclass(frozen=True)
@@ -124,26 +128,20 @@ def effective(stack: Stack, source: Source, strict: bool, say: Callable[[str], N
     notes: list[str] = []
     missing = {choice.name: choice for choice in choices if choice.use is None}
     stores = tuple(store for store in stack.traces.stores if stack.servers[store].image not in missing)
-    if not stores and "jaeger" in stack.servers and not strict:
-        fallback = stack.model_copy(update={"traces": stack.traces.model_copy(update={"stores": ("jaeger",)})})
-        again = _choose(fallback, fallback.servers["jaeger"].image, source, say, True, {})
-        choices.append(again)
-        if again.use is not None:
-            stores = ("jaeger",)
-            notes.append("Jaeger is the trace store in the place of " + ", ".join(stack.traces.stores))
     if not stores:
-        raise Unsatisfied(
-            "no image of a trace store can be had: " + "; ".join(choice.why for choice in missing.values())
-        )
+        choices.append(_jaeger_instead(stack, source, strict, say, missing))
+        stores = ("jaeger",)
+        notes.append("Jaeger is the trace store in the place of " + ", ".join(stack.traces.stores))
     left_out = tuple(name for name, server in stack.running.items() if server.image in missing)
     for name in left_out:
         why = missing[stack.running[name].image].why
-        notes.append(f"left out: {name} ({why}; docs/images.md says how to supply it)")
+        notes.append(f"left out: {name} ({why}; {SUPPLY})")
     if left_out and strict:
         raise Unsatisfied("--strict, and not everything can be had:\n  " + "\n  ".join(notes))
-    vital = [name for name in left_out if name in ("prometheus", "alertmanager", "probe")]
-    if vital or ("services" in missing and stack.bundled):
-        raise Unsatisfied("cannot do without: " + "; ".join(choice.why for choice in missing.values()))
+    vital = {stack.servers[name].image for name in VITAL} | ({"services"} if stack.bundled else set())
+    if vital & missing.keys():
+        whys = "; ".join(f"{name} ({choice.why})" for name, choice in missing.items() if name in vital)
+        raise Unsatisfied(f"nothing runs without the image {whys}; {SUPPLY}")
     # A server of the model that was left out goes together with its scrape, datasource, rules, panels and port.
     servers = {name: server for name, server in stack.servers.items() if name not in left_out}
     ports = {name: port for name, port in stack.publish.ports.items() if name not in left_out}
@@ -160,6 +158,19 @@ def effective(stack: Stack, source: Source, strict: bool, say: Callable[[str], N
         if written.built and name in images:
             engine.run("tag", images[name].reference, written.reference)
     return Effective(running, images, tuple(choices), left_out, tuple(notes))
+
+
+def _jaeger_instead(
+    stack: Stack, source: Source, strict: bool, say: Callable[[str], None], missing: Mapping[str, Choice]
+) -> Choice:
+    """Jaeger, where no trace store of the model can be had. Raises Unsatisfied without it too, and when ``strict``."""
+    whys = [missing[stack.servers[store].image].why for store in stack.traces.stores]
+    if "jaeger" in stack.servers and not strict:
+        choice = _choose(stack, stack.servers["jaeger"].image, source, say, True, {})
+        if choice.use is not None:
+            return choice
+        whys.append(choice.why)
+    raise Unsatisfied(f"no image of a trace store can be had: {'; '.join(dict.fromkeys(whys))}; {SUPPLY}")
 
 
 def parse_source(word: str) -> Source:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import engine
-from ..images import Effective
+from ..images import SUPPLY, Effective
 from ..model import Stack
 
 
@@ -51,7 +51,7 @@ class Context:
         use = self.chosen.images.get(image)
         if use is None:
             why = next((choice.why for choice in self.chosen.choices if choice.name == image), "it cannot be had")
-            yield Skipped(check, f"there is no image {image}: {why}; docs/images.md says how to supply it")
+            yield Skipped(check, f"there is no image {image}: {why}; {SUPPLY}")
             return
         done = engine.tool(use.reference, entrypoint, arguments, {self.folder / subfolder: inside}, workdir=inside)
         if done.returncode != 0:
