@@ -14,8 +14,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-# Seconds. 2.0 and 30.0 are alert thresholds and need a bound of their own with finite ones above,
-# or a quantile can never exceed them (requirements A10, design decision 9).
+# Seconds. An alert on a quantile over 2 or 30 s needs a bound exactly there and finite ones above: histogram_quantile
+# draws a line between two bounds, and of what lies beyond the last finite one it knows no more than that one.
 DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 # *_created would double the number of series, and Prometheus does not need them.

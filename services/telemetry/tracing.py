@@ -1,4 +1,4 @@
-"""Traces: every span is exported, and those that the service wants kept are marked (design decision 20)."""
+"""Traces: every span is exported, and those that the service wants kept are marked; exemplars point at those only."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
