@@ -100,6 +100,11 @@ def test_every_relative_link_points_to_something_that_exists(page: Path) -> None
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=shown)
+def test_every_page_is_linked_from_the_readme(page: Path) -> None:
+    assert shown(page) in links(ROOT / "README.md")
+
+
 @pytest.mark.parametrize("page", GUIDES, ids=shown)
 def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     known = set(TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
