@@ -18,7 +18,7 @@ def write_line(service: str, message: str, level: str) -> None:
 def serve(service: str, handler: type[BaseHTTPRequestHandler]) -> None:
     """Serves on PORT until SIGTERM, each request in a thread; exits with 2 where PORT is missing or wrong."""
     port = os.environ.get("PORT", "")
-    if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
         print(f"settings: PORT={port}: is required, and a number from 1 to 65535", file=sys.stderr)
         sys.exit(2)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(0))

@@ -32,10 +32,8 @@ class Records:
 
     async def show(self, request: Request) -> Response:
         """The first records of a table: 100, or as many as ``limit`` says."""
-        limit = request.query_params.get("limit", "100")
-        if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
-            raise HTTPException(400, f"limit must be 1 to {MAX_LIMIT}")
-        return JSONResponse({"records": await self._airtable.records(_table(request), int(limit))})
+        limit = web.whole_number(request.query_params.get("limit", "100"), "limit", 1, MAX_LIMIT)
+        return JSONResponse({"records": await self._airtable.records(_table(request), limit)})
 
     async def create(self, request: Request) -> Response:
         """Create one record, or up to MAX_RECORDS."""

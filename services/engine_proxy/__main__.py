@@ -91,7 +91,7 @@ def handler(path: str) -> type[BaseHTTPRequestHandler]:
         def _refuse(self) -> None:
             # What is left unread would reset the connection before the answer is read.
             length = self.headers.get("Content-Length", "")
-            self.rfile.read(min(int(length), MAX_BODY_BYTES) if length.isdecimal() else 0)
+            self.rfile.read(min(int(length[:9]), MAX_BODY_BYTES) if length.isdecimal() else 0)
             refused = f"refused {self.command} {self.path[:200]} from {self.client_address[0]}"
             write_line(SERVICE, refused, "warning")
             self._answer(403, {"message": f"only GET {ANSWERED} is answered here"})

@@ -20,6 +20,7 @@ from telemetry.postgres import Postgres
 
 ACTIONS = ("users_list", "user_disable", "user_enable", "user_role", "audit_list")
 MAX_LISTED = 200
+MAX_ID = 2**63 - 1
 _LISTED = "id, at, recorded_by, who, action, on_what, outcome, detail, trace_id, request_id, correlation_id"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -57,9 +58,7 @@ class Admin:
         """Audit events, newest first: ``?limit=``, ``?before=<id>``, ``?who=``, ``?action=``, ``?trace_id=``."""
         admin = await self._admin(request, "audit_list", "audit")
         limit, asked = _limit(request), request.query_params
-        before = asked.get("before")
-        if before is not None and not (before.isascii() and before.isdigit() and len(before) < 19):
-            raise HTTPException(400, "before must be the id of an event")
+        before = web.whole_number(asked["before"], "before", 0, MAX_ID) if "before" in asked else None
         await self._audit.record("audit_list", who=admin.id, on="audit", outcome="success")
         rows = await self._database.fetch(
             "list_audit",
@@ -69,7 +68,7 @@ class Admin:
             asked.get("who"),
             asked.get("action"),
             asked.get("trace_id"),
-            None if before is None else int(before),
+            before,
             limit,
         )
         self._actions.labels("audit_list").inc()
@@ -142,10 +141,7 @@ def _subject(request: Request) -> str:
 
 
 def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", "50")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LISTED):
-        raise HTTPException(400, f"limit must be a number from 1 to {MAX_LISTED}")
-    return int(text)
+    return web.whole_number(request.query_params.get("limit", "50"), "limit", 1, MAX_LISTED)
 
 
 def _event(row: Any) -> dict[str, Any]:

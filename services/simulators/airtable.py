@@ -83,9 +83,10 @@ class Airtable:
 
     async def list_records(self, request: Request) -> Response:
         """A page of records, the oldest first, with the ``offset`` of the next page where there is one."""
-        size = request.query_params.get("pageSize", str(PAGE_SIZE))
-        if not size.isdigit() or not 1 <= int(size) <= PAGE_SIZE:
-            raise Refusal(422, "INVALID_PAGE_SIZE", f"pageSize must be between 1 and {PAGE_SIZE}")
+        try:
+            size = web.whole_number(request.query_params.get("pageSize", str(PAGE_SIZE)), "pageSize", 1, PAGE_SIZE)
+        except HTTPException as error:
+            raise Refusal(422, "INVALID_PAGE_SIZE", str(error.detail)) from None
         table = self._table(request)
         names = list(table)
         start = 0
@@ -94,7 +95,7 @@ class Airtable:
             if last not in table:
                 raise Refusal(422, "LIST_RECORDS_ITERATOR_NOT_AVAILABLE", "The offset is no longer valid")
             start = names.index(last) + 1
-        page = names[start : start + int(size)]
+        page = names[start : start + size]
         found: dict[str, Any] = {"records": [table[name] for name in page]}
         if start + len(page) < len(names):
             found["offset"] = f"itr{uuid.uuid4().hex[:14]}/{page[-1]}"

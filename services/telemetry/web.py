@@ -14,6 +14,8 @@ from telemetry.errors import FAILED_HEADER, DependencyError
 from telemetry.logs import get_logger
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_DIGITS = 19
+"""Of a number in a query: as many as the largest of 64 bits has."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 log = get_logger("telemetry.web")
 
@@ -84,6 +86,13 @@ def number(body: dict[str, Any], field: str, minimum: float, maximum: float) -> 
     if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
         raise HTTPException(400, f"{field} must be a number from {minimum:g} to {maximum:g}")
     return float(value)
+
+
+def whole_number(text: str, name: str, minimum: int, maximum: int) -> int:
+    """A whole number of a query, in decimal digits, within its bounds; HTTPException 400, with its name, otherwise."""
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and minimum <= int(text) <= maximum):
+        raise HTTPException(400, f"{name} must be a whole number from {minimum} to {maximum}")
+    return int(text)
 
 
 def failure(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

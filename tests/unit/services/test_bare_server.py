@@ -22,7 +22,7 @@ def start(port: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("port", ["", "http", "0", "65536", "-1", "٣"])
+@pytest.mark.parametrize("port", ["", "http", "0", "65536", "00000000080", "-1", "٣"])
 def test_a_port_that_cannot_be_is_named_and_ends_with_2(port: str) -> None:
     process = start(port)
     _, said = process.communicate(timeout=20)

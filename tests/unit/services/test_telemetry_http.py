@@ -4,6 +4,7 @@ import re
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -240,6 +241,17 @@ def test_a_body_with_any_other_text_is_taken(make_telemetry: MakeTelemetry, text
     http = Browser(make_telemetry().app([Route("/take", take, methods=["POST"])]))
     assert http.post("/take", content=json.dumps({"a": [text]})).json() == {"a": [text]}
     assert http.post("/take", content=json.dumps({"a": [text]}, ensure_ascii=False)).json() == {"a": [text]}
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("007", 7), ("200", 200)])
+def test_a_whole_number_within_its_bounds_is_taken(text: str, number: int) -> None:
+    assert web.whole_number(text, "limit", 1, 200) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "201", "-1", "1.5", "٣", "²", "0000000000000000000201", "9" * 5000])
+def test_any_other_number_of_a_query_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(HTTPException, match="limit must be a whole number from 1 to 200"):
+        web.whole_number(text, "limit", 1, 200)
 
 
 def test_an_exception_is_one_structured_line_and_the_access_line_is_an_error(
