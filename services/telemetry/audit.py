@@ -166,9 +166,10 @@ class Audit:
         log.info("audit", stored=True, **_line(event))
 
     def _failed(self, event: Event, error: Exception) -> AuditUnavailable:
+        reason = error.reason if isinstance(error, AuditUnavailable) else str(error)
         self._failures.labels(event.action).inc()
-        log.error("audit", stored=False, error=str(error), **_line(event))
-        return AuditUnavailable(str(error))
+        log.error("audit", stored=False, error=reason, **_line(event))
+        return AuditUnavailable(reason)
 
 
 def _line(event: Event) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The audit log where it cannot be written, and what it says of callers; the rest needs PostgreSQL."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -76,6 +78,29 @@ def test_a_change_that_cannot_be_audited_is_not_made(make_telemetry: MakeTelemet
         asyncio.run(audit.change("refund", work, who="u1", on="order:7"))
     assert not made
     assert [line["stored"] for line in log_lines() if line.get("audit")] == [False]
+
+
+def test_a_change_whose_event_is_refused_says_why_once(
+    make_telemetry: MakeTelemetry, log_lines: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        async def execute(self, *_arguments: object) -> None:
+            raise asyncpg.InsufficientPrivilegeError("permission denied for table events")
+
+    async def transaction(_name: str, work: Callable[[object], Awaitable[object]]) -> object:
+        return await work(Refusing())
+
+    async def work(_connection: object) -> None:
+        """Changes something, which is rolled back."""
+
+    telemetry = make_telemetry(**NO_DATABASE)
+    database = telemetry.postgres("")
+    monkeypatch.setattr(database, "transaction", transaction)
+    audit = telemetry.audit(database, "refund")
+    with pytest.raises(AuditUnavailable) as refused:
+        asyncio.run(audit.change("refund", work, who="u1", on="order:7"))
+    assert str(refused.value) == "audit log: permission denied for table events"
+    assert [line["error"] for line in log_lines() if line.get("audit")] == ["permission denied for table events"]
 
 
 def test_the_caller_of_a_refused_action_is_told_to_come_back(make_telemetry: MakeTelemetry) -> None:
