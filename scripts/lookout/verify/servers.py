@@ -100,7 +100,11 @@ class Live:
 
     def grafana(self, path: str) -> Any:
         """An answer of Grafana's API, asked as its administrator."""
-        password = (self.folder / "secrets" / "grafana_admin").read_text(encoding="utf-8")
+        secret = self.folder / "secrets" / "grafana_admin"
+        try:
+            password = secret.read_text(encoding="utf-8")
+        except OSError as error:
+            raise NotYet(f"{secret}: the password cannot be read: {error.strerror}") from error
         return get_json(f"{self.url('grafana')}{path}", auth=("admin", password))
 
 
