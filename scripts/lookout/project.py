@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from . import engine, images
+from . import engine, images, secrets
 from .engine import Compose, moment, tail
 from .errors import Unsatisfied, WrongUsage
 from .model import Stack, load
@@ -118,7 +118,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _given_secrets(stack: Stack, root: Path) -> list[Path]:
-    """The secrets of receivers, as the user gave them. Raises WrongUsage naming each that is missing or empty."""
+    """The secrets of receivers, as the user gave them.
+
+    Raises WrongUsage naming each that is missing or empty, or that has the name of one that is generated.
+    """
+    taken = [str(secret) for secret in stack.secret_files if secret.name in secrets.generated(stack)]
+    if taken:
+        raise WrongUsage(
+            "the model gives a receiver a secret by the name of one that `make up` generates:\n"
+            + "\n".join(f"  {name}: give the file another name, and name it so in the model" for name in taken)
+        )
     paths = [root / secret for secret in stack.secret_files]
     missing = [
         str(secret)
