@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
+from string import ascii_uppercase
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common as common_builders
@@ -266,11 +267,15 @@ def _server(panel: Panel) -> str:
 
 
 def _asking(panel: P, title: str, description: str, queries: Sequence[Query]) -> P:
-    """The panel with its words and queries, all of one datasource."""
-    panel.title(title).description(description)
-    for letter, query in zip("ABCDEFGH", queries, strict=False):
+    """The panel with its words and queries. Raises ValueError unless all of them ask one and the same datasource."""
+    asked = {names.UID_LOKI if isinstance(query, loki.Dataquery) else names.UID_PROMETHEUS for query in queries}
+    if len(asked) != 1:
+        raise ValueError(
+            f"panel {title!r} asks {' and '.join(sorted(asked)) or 'nothing'}: give it queries to one server"
+        )
+    panel.title(title).description(description).datasource(source(asked.pop()))
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
         panel.with_target(query.ref_id(letter))
-        panel.datasource(source(names.UID_LOKI if isinstance(query, loki.Dataquery) else names.UID_PROMETHEUS))
     return panel
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -239,3 +240,13 @@ def test_container_and_log_queries_are_of_this_project_only(stack: Stack) -> Non
     assert 'compose_project=\\"another\\"' in asked
     assert '{project=\\"another\\"' in asked
     assert stack.project + '\\"' not in asked
+
+
+def test_a_panel_asks_one_server() -> None:
+    assert dashboards.build(model.load([render.ROOT / "stack.yaml"]))
+    shared = sys.modules[f"{dashboards.PACKAGE}.panels"]
+    both = (shared.metrics("up"), shared.lines("{}"))
+    with pytest.raises(ValueError, match="panel 'Mixed' asks loki and prometheus: give it queries to one server"):
+        shared.number("Mixed", "Two servers.", "none", *both)
+    with pytest.raises(ValueError, match="panel 'Empty' asks nothing"):
+        shared.number("Empty", "No server.", "none")
