@@ -108,7 +108,10 @@ def pull(reference: str) -> str | None:
 def tool(
     image: str, entrypoint: str, arguments: Sequence[str], mounts: dict[Path, str], workdir: str = "/"
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a tool of an image once, without a network, with folders mounted read-only."""
+    """Runs a tool of an image once, for two minutes at most, without a network, with folders mounted read-only.
+
+    ``mounts``: folder of this machine → where the tool sees it. Raises Unsatisfied when its time is over.
+    """
     volumes = [word for host, inside in mounts.items() for word in ("--volume", f"{host.resolve()}:{inside}:ro")]
     return run(
         "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp:mode=1777",
@@ -119,7 +122,10 @@ def tool(
 
 
 def inside(container: str, *command: str, stdin: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a running container, by its id or name, and gives it ``stdin``."""
+    """Runs a command in a running container, by its id or name, and gives it ``stdin``.
+
+    Raises Unsatisfied when it takes more than half a minute.
+    """
     return run("exec", "--interactive", container, *command, stdin=stdin, check=False, timeout=30)
 
 

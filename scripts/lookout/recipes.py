@@ -89,7 +89,7 @@ def read(name: str) -> Recipe:
             f"an image of the model names the recipe {name!r}, and {path.relative_to(ROOT)} cannot be read: "
             f"{error.strerror}; there are: {there}"
         ) from error
-    except ValidationError as error:
+    except (ValidationError, yaml.YAMLError) as error:
         raise WrongUsage(f"{path.relative_to(ROOT)} is wrong: {error}") from error
 
 

@@ -15,7 +15,7 @@ CLIENT: Final = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
 def get_json(
     url: str, params: dict[str, Any] | None = None, auth: tuple[str, str] | None = None, timeout: float = 5
 ) -> Any:
-    """The JSON answer of a GET. Raises NotYet when there is none, with the reason."""
+    """The JSON answer of a GET, ``timeout`` in seconds. Raises NotYet when there is none, with the reason."""
     try:
         answer = CLIENT.get(url, params=params, auth=auth, timeout=timeout)
     except httpx.HTTPError as error:

@@ -16,7 +16,10 @@ class NotYet(Exception):
 
 
 def poll_until(ask: Callable[[], T], what: str, within: float, every: float = 0.5) -> T:
-    """The first answer of ``ask`` that is no NotYet. Raises Unsatisfied after ``within`` s, with the last reason."""
+    """The first answer of ``ask`` that is no NotYet, asked every ``every`` s.
+
+    Raises Unsatisfied after ``within`` s, with the last reason.
+    """
     deadline = time.monotonic() + within
     while True:
         try:
