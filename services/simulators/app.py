@@ -35,8 +35,8 @@ def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the simulators."""
     settings = telemetry.settings
     key = settings.secret("PROVIDER_API_KEY_FILE")
-    requests = int(settings.number("LLM_REQUESTS_PER_MINUTE", REQUESTS_PER_MINUTE))
-    tokens = int(settings.number("LLM_TOKENS_PER_MINUTE", TOKENS_PER_MINUTE))
+    requests = settings.whole_number("LLM_REQUESTS_PER_MINUTE", REQUESTS_PER_MINUTE, minimum=1)
+    tokens = settings.whole_number("LLM_TOKENS_PER_MINUTE", TOKENS_PER_MINUTE, minimum=1)
 
     def vendor(path: str, shape: Shape) -> Route:
         seed = settings.environ.get("TRAFFIC_SEED")
@@ -44,7 +44,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
 
     airtable = Airtable(
         settings.secret("AIRTABLE_TOKEN_FILE"),
-        int(settings.number("AIRTABLE_REQUESTS_PER_SECOND", AIRTABLE_RATE)),
+        settings.whole_number("AIRTABLE_REQUESTS_PER_SECOND", AIRTABLE_RATE, minimum=1),
         settings.number("AIRTABLE_PENALTY_SECONDS", AIRTABLE_PENALTY),
     )
     chat = Chat()

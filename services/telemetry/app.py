@@ -18,7 +18,7 @@ from telemetry.errors import SettingsError
 from telemetry.health import TIMEOUT_SECONDS, Health
 from telemetry.metrics import Metrics
 from telemetry.scrape import Measures
-from telemetry.settings import Settings, whole_number
+from telemetry.settings import Settings
 from telemetry.tracing import Tracing
 
 # What follows is imported where it is used: a process that does not need it saves its memory, and its installation.
@@ -56,7 +56,7 @@ class Telemetry:
         if self._faults:
             from telemetry.faults.listener import Listener
 
-            self._resources.append(Listener(whole_number(settings.environ, "FAULTS_PORT")))
+            self._resources.append(Listener(settings.whole_number("FAULTS_PORT")))
         messages = self.metrics.counter("log_messages_total", "Log lines written, by level.", ["level"])
         logs.configure(settings.service, messages)
         build = self.metrics.gauge("build_info", "Always 1; what runs is in the labels.", ["version", "revision"])

@@ -64,6 +64,10 @@ class Settings:
         """A number that is not negative."""
         return number(self.environ, variable, default)
 
+    def whole_number(self, variable: str, default: str | None = None, minimum: int = 0) -> int:
+        """A whole number of at least ``minimum``."""
+        return whole_number(self.environ, variable, default, minimum)
+
     def secret(self, variable: str) -> str:
         """Content of the file that ``variable`` names, without surrounding white space."""
         path = required(self.environ, variable)
@@ -100,11 +104,11 @@ def number(env: Mapping[str, str], variable: str, default: str | None = None) ->
     return value
 
 
-def whole_number(env: Mapping[str, str], variable: str, default: str | None = None) -> int:
-    """Value of ``variable`` as a whole number of at least 0."""
+def whole_number(env: Mapping[str, str], variable: str, default: str | None = None, minimum: int = 0) -> int:
+    """Value of ``variable`` as a whole number of at least ``minimum``."""
     value = number(env, variable, default)
-    if value != int(value):
-        raise SettingsError(f"{variable}={value}: not a whole number")
+    if value != int(value) or value < minimum:
+        raise SettingsError(f"{variable}={value:g}: must be a whole number of at least {minimum}")
     return int(value)
 
 

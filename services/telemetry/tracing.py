@@ -15,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from telemetry import ids
 from telemetry.errors import DependencyError
 from telemetry.export import KEEP, MAX_QUEUE, SpanQueue
-from telemetry.settings import VERSION, Settings, whole_number
+from telemetry.settings import VERSION, Settings
 
 __all__ = ["KEEP", "SAMPLER", "Tracing", "extract", "fail", "inject"]
 
@@ -42,7 +42,7 @@ class Tracing:
         exporter = exporter or _exporter(settings)
         self._exports = exporter is not None
         if exporter is not None:
-            limit = whole_number(settings.environ, "OTEL_BSP_MAX_QUEUE_SIZE", str(MAX_QUEUE))
+            limit = settings.whole_number("OTEL_BSP_MAX_QUEUE_SIZE", str(MAX_QUEUE), minimum=1)
             self.provider.add_span_processor(SpanQueue(exporter, self.keep, dropped, limit))
         self.tracer = self.provider.get_tracer("lookout")
 

@@ -30,7 +30,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
     """The application of the generator: it serves nothing but its health and metrics."""
     settings = telemetry.settings
     rate = settings.number("TRAFFIC_RATE")
-    seed = int(settings.number("TRAFFIC_SEED"))
+    seed = settings.whole_number("TRAFFIC_SEED")
     peak_hour = settings.number("TRAFFIC_PEAK_HOUR") if settings.environ.get("TRAFFIC_PEAK_HOUR") else None
     requests = telemetry.metrics.counter("traffic_requests_total", "Requests sent, by step.", ["step", "outcome"])
     visits = telemetry.metrics.counter("traffic_visits_total", "Visits begun, by kind of visitor.", ["visitor"])

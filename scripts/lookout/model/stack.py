@@ -131,7 +131,7 @@ class Traffic(Part):
     """The traffic generator: requests a second on average, the seed of its choices, and its daily curve."""
 
     rate: Annotated[float, Field(ge=0, le=1000)] = 3
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, le=2**53)] = 1
     peak_hour: Annotated[int, Field(ge=0, le=23)] | None = Field(
         default=None,
         description="hour of the day (UTC) with most requests, 40 % over the mean; without it all hours are alike",

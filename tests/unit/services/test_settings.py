@@ -90,3 +90,15 @@ def test_a_process_without_its_settings_says_so_in_one_line_and_exits_with_2(pac
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "is required" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "minimum", "right"), [("3", 1, True), ("0", 0, True), ("0", 1, False), ("1.5", 0, False)]
+)
+def test_a_whole_number_has_no_fraction_and_its_minimum(text: str, minimum: int, right: bool) -> None:
+    settings = Settings.load({**ENVIRONMENT, "ROOM": text})
+    if right:
+        assert settings.whole_number("ROOM", minimum=minimum) == int(text)
+    else:
+        with pytest.raises(SettingsError, match=f"^ROOM={text}: must be a whole number of at least {minimum}$"):
+            settings.whole_number("ROOM", minimum=minimum)
