@@ -79,7 +79,7 @@ onSubmit("records", async (fields, form) => {
 byId("reload").addEventListener("click", showRecords);
 
 function finished(job) {
-  return ["succeeded", "failed", "cancelled"].includes(job.state);
+  return ["succeeded", "failed", "cancelled", "dead"].includes(job.state);
 }
 
 async function watch(id, state, result) {
