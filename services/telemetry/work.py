@@ -13,13 +13,15 @@ A job carries the headers of what queued it, so that both are in one trace and u
     work.measure("mail", depth)         # an async function: how many jobs wait
 
 Any queue will do. Metrics: queue_depth{queue}, queue_wait_seconds{queue}, active_jobs{kind} and
-worker_jobs_total{queue, status}; the status is one of STATUSES. A job that failed or was slow marks its span
-to be kept, as a request does, and only then its exemplars are attached.
+worker_jobs_total{queue, status}; the status is one of STATUSES. A job that failed or was slow has its trace kept, and
+exemplars, as a request does. One that waited for LATE_SECONDS tells it too late for the collector: it has exemplars
+only where its trace was drawn.
 """
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanKind
@@ -34,6 +36,9 @@ STATUSES = ("succeeded", "failed", "cancelled", "dead", "retried", "returned", "
 """How a delivery ends. The first four are ends of the job, each counted once. After ``retried`` (it broke) and
 ``returned`` (its worker shut down) it is delivered again; a ``duplicate`` was done although it had ended before."""
 BROKEN = frozenset({"failed", "retried", "dead"})
+LATE_SECONDS = 1.0
+"""The collector decides about a trace a few seconds after its first span: what begins sooner than this after it was
+queued tells in time that it failed or became slow."""
 Depth = Callable[[], Awaitable[int]]
 log = get_logger("telemetry.work")
 
@@ -115,6 +120,10 @@ class Work:
             ) as span,
             self._active.labels(kind).track_inprogress(),
         ):
+            # A timer and not the event loop: a worker need not have one.
+            slow = Timer(self._tracing.slow_after, self._tracing.mark_slow, [span])
+            slow.daemon = True
+            slow.start()
             try:
                 yield running
             except Exception as failure:
@@ -125,6 +134,7 @@ class Work:
                 running.end("returned", "its worker was stopped")
                 raise
             finally:
+                slow.cancel()
                 seconds = time.perf_counter() - start
                 broken = running.status in BROKEN
                 trace_id = span.get_span_context().trace_id
@@ -133,7 +143,8 @@ class Work:
                     span.set_attribute(tracing.KEEP, True)
                 if broken:
                     tracing.fail(span, f"job_{running.status}")
-                exemplar = {"trace_id": f"{trace_id:032x}"} if keep else None
+                certain = keep and (wait < LATE_SECONDS or self._tracing.keep(trace_id, False, 0.0))
+                exemplar = {"trace_id": f"{trace_id:032x}"} if certain else None
                 self._jobs.labels(queue, running.status).inc(1, exemplar)
                 if delivery == 1:
                     self._wait.labels(queue).observe(wait, exemplar)

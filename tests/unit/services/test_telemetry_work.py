@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from telemetry import Telemetry, ids, tracing
-from telemetry.work import STATUSES, Work, carried
+from telemetry.work import LATE_SECONDS, STATUSES, Work, carried
 from tests.unit.services.helpers import LogLines, MakeTelemetry
 
 
@@ -96,6 +96,29 @@ def test_a_slow_job_keeps_its_trace(make_telemetry: MakeTelemetry, spans: InMemo
     found = span(telemetry, spans)
     assert (found.attributes or {})[tracing.KEEP] is True
     assert found.status.is_ok
+
+
+def test_a_slow_job_is_marked_while_it_still_runs(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.05")
+    with Work(telemetry, ["mail"], ["welcome"]).job("mail", "welcome", "job-1", {}, time.time()):
+        time.sleep(0.3)
+    job = span(telemetry, spans)
+    (ahead,) = [one for one in spans.get_finished_spans() if one.name == "slow"]
+    assert ahead.parent == job.context
+    assert ahead.end_time is not None
+    assert job.end_time is not None
+    assert job.end_time - ahead.end_time > 100_000_000
+
+
+@pytest.mark.parametrize(("ratio", "waited", "has"), [("0", 0, True), ("0", LATE_SECONDS, False), ("1", 60, True)])
+def test_a_late_job_that_fails_has_an_exemplar_only_where_its_trace_was_drawn(
+    make_telemetry: MakeTelemetry, ratio: str, waited: float, has: bool
+) -> None:
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG=ratio)
+    work = Work(telemetry, ["mail"], ["welcome"])
+    with work.job("mail", "welcome", "job-1", {}, time.time() - waited) as running:
+        running.end("failed")
+    assert ("# {trace_id=" in exposed(telemetry)) is has
 
 
 def test_an_exception_fails_the_job_and_goes_on(
