@@ -11,7 +11,8 @@
 The first four answer 202 with the id of a job: it is stored, and will be done. With ``"id"`` in the body a job is
 queued once, however often it is sent. With ``?wait=1`` they answer when it has ended: 201, or 422 where it failed;
 202 as without it where that takes more than WAIT_SECONDS. The answer to a job that failed has its id and result beside
-the error. 503 says that too many jobs wait, or that they and their results take too much memory.
+the error. 410 says that a job has ended and in which state, but that its result has made room for newer jobs; 503
+that too many jobs wait, or take too much memory.
 
 ``name`` is the file's name, or a workflow: summary, post_fetch, pdf_generation, fulfilment. What makes a job fail:
 malformed JSON in a .json file, rows of different length in a .csv file, no content in a workflow, a manifest that
@@ -102,7 +103,7 @@ class Jobs:
         state = await self._queue.state(request.path_params["job"])
         if state is None:
             raise HTTPException(404, "no such job")
-        return JSONResponse(state)
+        return JSONResponse(state) if "result" in state else _dropped(state)
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a job: it is not done if it still waits, and its result is withdrawn if it is done."""
@@ -127,10 +128,16 @@ class Jobs:
             state = await self._controller.wait(job, WAIT_SECONDS)
         if state is None or state["state"] not in FINAL:
             return JSONResponse({"id": job, "state": "queued"}, 202)
+        if "result" not in state:
+            return _dropped(state)
         if state["state"] != "succeeded":
             reason = (state["result"] or {}).get("reason", state["state"])
             return JSONResponse(error_body("job_failed", reason) | state, 422)
         return JSONResponse(state, 201)
+
+
+def _dropped(state: dict[str, Any]) -> Response:
+    return JSONResponse(error_body("result_dropped", "the result has made room for newer jobs") | state, 410)
 
 
 def _one_of(body: dict[str, Any], field: str, allowed: Any) -> str:
@@ -158,7 +165,8 @@ def _source(body: dict[str, Any]) -> dict[str, str]:
 
 def build(telemetry: Telemetry) -> ASGIApp:
     """The application of automation-services."""
-    queue = Streams(telemetry.redis())
+    dropped = telemetry.metrics.counter("job_results_dropped_total", "Results that made room for newer jobs.")
+    queue = Streams(telemetry.redis(), dropped.inc)
     outside = telemetry.client("simulators")
     reviews = Reviews(telemetry)
     tasks = Tasks(telemetry, reviews, Digests(telemetry, queue, outside), outside)

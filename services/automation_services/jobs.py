@@ -104,7 +104,7 @@ class Queue(Protocol):
         """Jobs that wait."""
 
     async def state(self, job: str) -> dict[str, Any] | None:
-        """State and result of a job; None where it is unknown or forgotten."""
+        """State and result of a job, without ``result`` where that was dropped; None where it is not known."""
 
     async def cancel(self, job: str) -> bool:
         """Cancel a job or withdraw its result; False where it is unknown."""

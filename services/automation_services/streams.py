@@ -2,6 +2,7 @@
 
     jobs:{queue}   stream: what waits or is in hand; an entry is deleted with the end of its job
     job:{id}       hash: state, result; kept for KEPT_SECONDS after the end of the job
+    jobs:results   stream: the job:{id} whose results make room for new jobs where that is needed, oldest first
     dead:{queue}   stream: the last DEAD_KEPT jobs that were given up
     jobs:done      hash: how many jobs ended, by "kind state"; digests tell of it
     digest:{channel}  what jobs:done was when the channel was last told
@@ -15,38 +16,54 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from automation_services.jobs import Delivery, Job, QueueFull, dumps
+from automation_services.jobs import FINAL, Delivery, Job, QueueFull, dumps
 from telemetry import get_logger
 from telemetry.redis_store import RedisStore
 
 GROUP = "workers"
 DONE = "jobs:done"
+RESULTS = "jobs:results"
 KEPT_SECONDS = 3600
 DEAD_KEPT = 20
 MAX_WAITING = 1000
 """Of one queue."""
 MAX_SHARE = 0.75
-"""Of the memory that Redis may use (``maxmemory``), whatever takes it: beyond, no job is accepted, so that the results
-of those that were, which are kept for a while, leave room for what else is in Redis. Orders are not held up by it."""
+"""Of the memory that Redis may use (``maxmemory``), whatever takes it: beyond, a new job takes the place of the oldest
+results, and is not accepted where none is left, so that there is room for what else is in Redis."""
+ORDERS = "orders"
+"""The queue that is not held up by MAX_SHARE, and keeps its results: they are short, and sagas ask for them again."""
 BLOCK_MILLISECONDS = 1000
 LET_GO_SECONDS = 8.0
 """A job whose worker has said nothing for so long is delivered to another."""
+Dropped = Callable[[int], None]
 log = get_logger("automation_services.streams")
 
 _PUT = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
-if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return 'full' end
-local memory = redis.call('INFO', 'memory')
-local most = tonumber(string.match(memory, 'maxmemory:(%d+)'))
-if most > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) > most * tonumber(ARGV[4]) then return 'cramped' end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'known', 0} end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return {'full', 0} end
+local function cramped()
+  local memory = redis.call('INFO', 'memory')
+  local most = tonumber(string.match(memory, 'maxmemory:(%d+)'))
+  return most > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) > most * tonumber(ARGV[4])
+end
+local dropped = 0
+while cramped() do
+  local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 20)
+  if #oldest == 0 then return {'cramped', dropped} end
+  for _, entry in ipairs(oldest) do
+    dropped = dropped + redis.call('HDEL', entry[2][2], 'result')
+    redis.call('XDEL', KEYS[3], entry[1])
+  end
+end
 redis.call('HSET', KEYS[1], 'state', 'queued', 'kind', ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'job', ARGV[1])
-return 'accepted'
+return {'accepted', dropped}
 """
 # The oldest entry that was let go, with the number of its deliveries.
 _CLAIM = """
@@ -73,7 +90,10 @@ if by then return 'duplicate' end
 local ended = ARGV[3]
 if state == 'cancelled' then ended = state end
 redis.call('HSET', KEYS[1], 'state', ended, 'by', ARGV[5])
-if ended ~= 'cancelled' then redis.call('HSET', KEYS[1], 'result', ARGV[4]) end
+if ended ~= 'cancelled' then
+  redis.call('HSET', KEYS[1], 'result', ARGV[4])
+  if KEYS[5] then redis.call('XADD', KEYS[5], 'MINID', '~', ARGV[10], '*', 'key', KEYS[1]) end
+end
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('HINCRBY', KEYS[4], ARGV[7] .. ' ' .. ended, 1)
 if ended == 'dead' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[8], '*', 'job', ARGV[9], 'why', ARGV[4]) end
@@ -100,16 +120,21 @@ return redis.call('XLEN', KEYS[1]) - pending + idle
 
 
 class Streams:
-    """The queues of this service; ``consumer`` is the same in each life of a container."""
+    """The queues of this service; ``consumer`` is the same in each life of a container.
+
+    ``dropped`` is told how many results made room for a new job.
+    """
 
     def __init__(
         self,
         store: RedisStore,
+        dropped: Dropped,
         consumer: str | None = None,
         let_go_seconds: float = LET_GO_SECONDS,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._store = store
+        self._dropped = dropped
         self._consumer = consumer or socket.gethostname()
         self._let_go = round(let_go_seconds * 1000)
         self._max_waiting = max_waiting
@@ -118,9 +143,11 @@ class Streams:
 
     async def put(self, job: Job) -> bool:
         """Accept a job; False where one with its id was accepted before. Raises QueueFull, JobTooLong."""
-        keys = f"job:{job.id}", _stream(job.queue)
-        share = 1 if job.queue == "orders" else MAX_SHARE
-        said = await self._script(_PUT, keys, job.stored(), job.kind, self._max_waiting, str(share))
+        keys = f"job:{job.id}", _stream(job.queue), RESULTS
+        share = 1 if job.queue == ORDERS else MAX_SHARE
+        said, dropped = await self._script(_PUT, keys, job.stored(), job.kind, self._max_waiting, str(share))
+        if dropped:
+            self._dropped(dropped)
         if said == "full":
             raise QueueFull(f"{self._max_waiting} jobs wait in {job.queue}")
         if said == "cramped":
@@ -162,12 +189,16 @@ class Streams:
     async def finish(self, delivery: Delivery, state: str, result: Any) -> str:
         """Store the end of a job; the state that counts, or "duplicate" where another delivery ended it."""
         job = delivery.job
+        keys = [f"job:{job.id}", _stream(job.queue), f"dead:{job.queue}", DONE]
+        if job.queue != ORDERS:
+            keys.append(RESULTS)
+        forgotten = round((time.time() - KEPT_SECONDS) * 1000)
         return str(
             await self._script(
                 _FINISH,
-                (f"job:{job.id}", _stream(job.queue), f"dead:{job.queue}", DONE),
+                keys,
                 *(GROUP, delivery.entry, state, dumps(result), delivery.token, KEPT_SECONDS),
-                *(job.kind, DEAD_KEPT, dumps(asdict(job))),
+                *(job.kind, DEAD_KEPT, dumps(asdict(job)), forgotten),
             )
         )
 
@@ -186,10 +217,15 @@ class Streams:
         return int(await self._quiet_script(_DEPTH, [_stream(queue)], GROUP, self._let_go))
 
     async def state(self, job: str) -> dict[str, Any] | None:
-        """State and result of a job; None where it is unknown, or ended more than KEPT_SECONDS ago."""
+        """State and result of a job; None where it is unknown, or ended more than KEPT_SECONDS ago.
+
+        There is no ``result`` in it where that made room for new jobs.
+        """
         state, result = await self._store.call("HMGET", f"job:{job}", "state", "result")
         if state is None:
             return None
+        if result is None and state in FINAL - {"cancelled"}:
+            return {"id": job, "state": state}
         return {"id": job, "state": state, "result": None if result is None else json.loads(result)}
 
     async def cancel(self, job: str) -> bool:

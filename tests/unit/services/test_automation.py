@@ -57,7 +57,7 @@ def outside() -> httpx.AsyncClient:
 def serve(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> None:
     """Run the service, start and shutdown included, while the scenario asks it."""
     memory = Memory()
-    monkeypatch.setattr(module, "Streams", lambda _store: memory)
+    monkeypatch.setattr(module, "Streams", lambda _store, _dropped: memory)
     monkeypatch.setattr(telemetry, "redis", lambda: None)
     monkeypatch.setattr(telemetry, "client", lambda _name: outside())
     app = module.build(telemetry)
@@ -218,6 +218,22 @@ def test_a_full_queue_answers_503_and_when_to_come_again(
         answer = await client.post("/jobs", json=FINE[0][1])
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "5"
+
+    serve(make_telemetry(**RARELY), monkeypatch, scenario)
+
+
+def test_a_job_whose_result_was_dropped_is_gone_and_its_state_is_told(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {**FINE[0][1], "id": "file-1234"}
+
+    async def scenario(client: httpx.AsyncClient, memory: Memory) -> None:
+        await client.post("/jobs?wait=1", json=body)
+        del memory.states["file-1234"]["result"]
+        for answer in (await client.get("/jobs/file-1234"), await client.post("/jobs?wait=1", json=body)):
+            assert answer.status_code == 410
+            assert answer.json()["error"]["code"] == "result_dropped"
+            assert (answer.json()["id"], answer.json()["state"]) == ("file-1234", "succeeded")
 
     serve(make_telemetry(**RARELY), monkeypatch, scenario)
 

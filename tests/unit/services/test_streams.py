@@ -11,7 +11,7 @@ import pytest
 
 from automation_services.controller import MAX_DELIVERIES, Controller
 from automation_services.jobs import KINDS, Delivery, Job, JobTooLong, QueueFull
-from automation_services.streams import MAX_SHARE, Streams
+from automation_services.streams import MAX_SHARE, Dropped, Streams
 from automation_services.work import WorkFailed
 from telemetry import DependencyError, Full, Telemetry
 from tests.unit.services.helpers import MakeTelemetry
@@ -24,6 +24,12 @@ MOST = 300
 Scenario = Callable[[Callable[[str], Streams]], Awaitable[None]]
 
 
+async def fill(queue: Streams, share: float) -> None:
+    """Give Redis so much memory that what it uses is ``share`` of it."""
+    memory = await queue._store.call("INFO", "memory")
+    await queue._store.call("CONFIG", "SET", "maxmemory", round(memory["used_memory"] / share))
+
+
 def job(kind: str = "file", name: str = "a.txt") -> Job:
     return Job(uuid.uuid4().hex, kind, name, "text", time.time(), {})
 
@@ -33,12 +39,12 @@ def telemetry(redis_server: RedisServer, make_telemetry: MakeTelemetry) -> Telem
     return make_telemetry(REDIS_URL=redis_server.url)
 
 
-def on(telemetry: Telemetry, scenario: Scenario) -> None:
+def on(telemetry: Telemetry, scenario: Scenario, dropped: Dropped = lambda _count: None) -> None:
     """Run a scenario with queues, each of a consumer that it names."""
 
     async def run() -> None:
         async with telemetry.redis() as store:
-            await scenario(lambda consumer: Streams(store, consumer, LET_GO, max_waiting=MOST))
+            await scenario(lambda consumer: Streams(store, dropped, consumer, LET_GO, max_waiting=MOST))
 
     asyncio.run(run())
 
@@ -172,15 +178,11 @@ def test_a_redis_that_fills_up_takes_no_more_jobs_and_those_in_it_end(telemetry:
         await queue.put(first)
         await queue.put(second)
 
-        async def leave(share: float) -> None:
-            memory = await queue._store.call("INFO", "memory")
-            await queue._store.call("CONFIG", "SET", "maxmemory", round(memory["used_memory"] / share))
-
-        await leave((MAX_SHARE + 1) / 2)
+        await fill(queue, (MAX_SHARE + 1) / 2)
         with pytest.raises(QueueFull, match="no room"):
             await queue.put(job())
         assert await queue.put(job("fulfilment", "fulfilment"))
-        await leave(2.0)
+        await fill(queue, 2.0)
         with pytest.raises(QueueFull, match="no room"):
             await queue.put(job("fulfilment", "fulfilment"))
         with pytest.raises(Full):
@@ -194,6 +196,33 @@ def test_a_redis_that_fills_up_takes_no_more_jobs_and_those_in_it_end(telemetry:
         assert await queue.put(job())
 
     on(telemetry, scenario)
+
+
+def test_the_oldest_results_make_room_for_new_jobs_and_their_jobs_stay_known(telemetry: Telemetry) -> None:
+    dropped: list[int] = []
+    result = "x" * 15_000
+
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        made = [job("fulfilment", "fulfilment"), *(job() for _ in range(100))]
+        for one in made:
+            await queue.prepare(one.queue)
+            await queue.put(one)
+            assert await queue.finish(await taken(queue, one.queue), "succeeded", result) == "succeeded"
+        order, first, *_, last = made
+        await fill(queue, MAX_SHARE * 1.1)
+        assert await queue.put(job("proof", "tautology"))
+        assert await queue.state(first.id) == {"id": first.id, "state": "succeeded"}
+        assert not await queue.put(first)
+        for one in (order, last):
+            assert await queue.state(one.id) == {"id": one.id, "state": "succeeded", "result": result}
+        assert 0 < sum(dropped) < 100
+        assert await queue._store.call("XLEN", "jobs:results") == 100 - sum(dropped)
+        # Not even an order is refused where a result is left, though Redis is full.
+        await fill(queue, 1.1)
+        assert await queue.put(job("fulfilment", "fulfilment"))
+
+    on(telemetry, scenario, dropped.append)
 
 
 def test_a_stream_that_was_deleted_is_made_again(telemetry: Telemetry) -> None:
