@@ -41,6 +41,7 @@ class Sagas:
         )
         self._resumed = metrics.counter("saga_resumed_total", "Sagas that were left and taken up again.", ["saga"])
         self._in_flight = metrics.gauge("saga_in_flight", "Sagas under way, in all orchestrators.")
+        self._dead = metrics.gauge("saga_dead", "Sagas that cannot be read, and were set aside.")
         self._in_hand: set[str] = set()
         for kind, steps in kinds.items():
             self._resumed.labels(kind)
@@ -257,6 +258,7 @@ class Sagas:
 
     async def _measure(self) -> None:
         self._in_flight.set(await self._store.open())
+        self._dead.set(await self._store.dead())
 
 
 def _look_at(task: asyncio.Task[None]) -> None:

@@ -84,10 +84,13 @@ class Store(Protocol):
         """Let another go on."""
 
     async def claim(self) -> Saga | None:
-        """Take one in hand that nobody has."""
+        """Take one in hand that nobody has; one that cannot be read is set aside, once and for all."""
 
     async def load(self, saga: str) -> Saga | None:
         """A saga, None where it is unknown or forgotten."""
 
     async def open(self) -> int:
         """How many sagas have no outcome yet."""
+
+    async def dead(self) -> int:
+        """How many sagas were set aside."""

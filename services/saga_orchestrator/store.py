@@ -2,6 +2,7 @@
 
 saga:{id}         hash: data (JSON), owner; kept for KEPT_SECONDS after its end
 sagas:open        sorted set of those without an outcome, by the end of the lease in Unix milliseconds
+sagas:dead        sorted set of those that cannot be read, by when they were set aside in Unix milliseconds
 refunded:{order}  the saga that may refund an order
 """
 
@@ -17,6 +18,7 @@ from telemetry.redis_store import RedisStore
 LEASE_SECONDS = 6.0
 KEPT_SECONDS = 6 * 3600
 OPEN = "sagas:open"
+DEAD = "sagas:dead"
 log = get_logger("saga_orchestrator.store")
 
 _NOW = "local now = redis.call('TIME'); now = now[1] * 1000 + math.floor(now[2] / 1000)\n"
@@ -61,7 +63,15 @@ local data = redis.call('HGET', key, 'data')
 if not data then redis.call('ZREM', KEYS[1], free[1]) return false end
 redis.call('HSET', key, 'owner', ARGV[1])
 redis.call('ZADD', KEYS[1], now + ARGV[2], free[1])
-return data
+return {free[1], data}
+"""
+)
+_SET_ASIDE = (
+    _NOW
+    + """
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+return 1
 """
 )
 _REFUND = """
@@ -102,24 +112,29 @@ class RedisSagas:
 
     async def claim(self) -> Saga | None:
         """Take one in hand whose lease has ended."""
-        data = await self._eval(_CLAIM, [OPEN], self._owner, self._lease)
-        if data is None:
+        found = await self._eval(_CLAIM, [OPEN], self._owner, self._lease)
+        if found is None:
             return None
+        saga, data = found
         try:
-            return Saga(**json.loads(data))
-        except (ValueError, TypeError) as error:
-            # Of another version, or not ours; its lease ends, and another version may go on with it.
-            log.error("what is open is no saga", error=str(error))
+            return _read(data)
+        except ValueError as error:
+            await self._eval(_SET_ASIDE, [OPEN, DEAD], saga)
+            log.error("saga cannot be read, and is set aside", id=saga, error=str(error))
             return None
 
     async def load(self, saga: str) -> Saga | None:
         """A saga, None where it is unknown or ended more than KEPT_SECONDS ago."""
         data = await self._store.call("HGET", _key(saga), "data")
-        return None if data is None else Saga(**json.loads(data))
+        return None if data is None else _read(data)
 
     async def open(self) -> int:
         """How many sagas have no outcome yet, whoever has them in hand."""
         return int(await self._store.call_quietly("ZCARD", OPEN))
+
+    async def dead(self) -> int:
+        """How many sagas were set aside."""
+        return int(await self._store.call_quietly("ZCARD", DEAD))
 
     async def may_refund(self, order: str, saga: str) -> bool:
         """Whether ``saga`` is the one that refunds ``order``: the first that asks is, and stays so."""
@@ -137,3 +152,15 @@ def _key(saga: str) -> str:
 
 def _data(saga: Saga) -> str:
     return json.dumps(asdict(saga))
+
+
+def _read(data: str) -> Saga:
+    """Raises ValueError where it is not ours, or of another version."""
+    try:
+        saga = Saga(**json.loads(data))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    for field in ("input", "headers", "outputs"):
+        if not isinstance(getattr(saga, field), dict):
+            raise ValueError(f"{field} is no object")
+    return saga

@@ -2,7 +2,9 @@
 
 import asyncio
 import copy
+import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.unit.services.helpers import LogLines, MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
 
 STEPS = ("record", "payment", "fulfilment")
+SAGA = Saga("a", "order", {}, {}, 0)
 AWAY = Unreachable("platform-services", "refused")
 
 
@@ -47,6 +50,9 @@ class MemoryStore:
 
     async def open(self) -> int:
         return sum(saga.outcome is None for saga in self.sagas.values())
+
+    async def dead(self) -> int:
+        return 0
 
     def _keep(self, saga: Saga) -> None:
         if self.away:
@@ -402,6 +408,45 @@ def test_a_saga_in_redis_is_that_of_one_orchestrator_until_its_lease_ends(
             assert await two.may_refund(saga.id, "first")
 
     asyncio.run(go())
+
+
+UNREADABLE = {
+    "broken": "{",
+    "deep": "[" * 100_000,
+    "null": "null",
+    "other version": '{"id": "a", "of": "another version"}',
+    "wrong type": json.dumps(asdict(SAGA) | {"headers": None}),
+}
+
+
+@pytest.mark.integration
+def test_a_saga_that_cannot_be_read_is_set_aside_and_told_once(
+    make_telemetry: MakeTelemetry, redis_server: RedisServer, log_lines: LogLines
+) -> None:
+    telemetry = make_telemetry(REDIS_URL=redis_server.url)
+
+    async def go() -> None:
+        async with telemetry.redis() as redis:
+            store = RedisSagas(redis, 0.01)
+            Sagas(telemetry, store, Shop().kinds())
+            for saga, data in UNREADABLE.items():
+                await redis.call("HSET", f"saga:{saga}", "data", data)
+                await redis.call("ZADD", "sagas:open", 0, saga)
+            for _ in range(3 * len(UNREADABLE)):
+                assert await store.claim() is None
+                await asyncio.sleep(0.01)
+            await telemetry.measure()
+            assert await redis.call("HGET", "saga:broken", "data") == "{"
+            # An operator has mended it.
+            await redis.call("HSET", "saga:broken", "data", json.dumps(asdict(SAGA)))
+            await redis.call("ZADD", "sagas:open", 0, "broken")
+            assert await store.claim() == SAGA
+
+    asyncio.run(go())
+    told = [(line["level"], line["id"]) for line in log_lines()]
+    assert sorted(told) == sorted(("error", saga) for saga in UNREADABLE)
+    value = telemetry.metrics.registry.get_sample_value
+    assert (value("saga_in_flight"), value("saga_dead")) == (0, len(UNREADABLE))
 
 
 @pytest.mark.integration
