@@ -14,7 +14,7 @@ from saga_orchestrator.saga import Saga
 from saga_orchestrator.steps import Steps
 from telemetry import Telemetry, TimedOut
 from tests.unit.services.helpers import Browser, MakeTelemetry
-from tests.unit.services.test_saga import MemoryStore
+from tests.unit.services.memory_sagas import MemoryStore
 
 
 class Behind:

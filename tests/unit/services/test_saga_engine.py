@@ -2,99 +2,18 @@
 
 import asyncio
 import copy
-import json
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from saga_orchestrator import engine as module
 from saga_orchestrator.engine import BROKE, MAX_BROKE, TRIES, Sagas
-from saga_orchestrator.saga import Saga, SagaTaken, Step, StepFailed, Store
-from saga_orchestrator.store import RedisSagas
+from saga_orchestrator.saga import Saga, StepFailed, Store
 from telemetry import Telemetry, Unreachable, ids
 from tests.unit.services.helpers import LogLines, MakeTelemetry
-from tests.unit.services.redis_server import RedisServer
+from tests.unit.services.memory_sagas import STEPS, MemoryStore, Shop, ended, until
 
-STEPS = ("record", "payment", "fulfilment")
-SAGA = Saga("a", "order", {}, {}, 0)
 AWAY = Unreachable("platform-services", "refused")
-
-
-class MemoryStore:
-    """Keeps sagas as a store does; ``away`` fails that many calls."""
-
-    def __init__(self) -> None:
-        self.sagas: dict[str, Saga] = {}
-        self.free: list[str] = []
-        self.away = 0
-
-    async def begin(self, saga: Saga) -> None:
-        self._keep(saga)
-
-    async def save(self, saga: Saga) -> None:
-        self._keep(saga)
-
-    async def renew(self, sagas: list[str]) -> None: ...
-
-    async def release(self, saga: str) -> None:
-        self.free.append(saga)
-
-    async def claim(self) -> Saga | None:
-        return copy.deepcopy(self.sagas[self.free.pop()]) if self.free else None
-
-    async def load(self, saga: str) -> Saga | None:
-        return self.sagas.get(saga)
-
-    async def open(self) -> int:
-        return sum(saga.outcome is None for saga in self.sagas.values())
-
-    async def dead(self) -> int:
-        return 0
-
-    def _keep(self, saga: Saga) -> None:
-        if self.away:
-            self.away -= 1
-            raise Unreachable("redis", "refused")
-        self.sagas[saga.id] = copy.deepcopy(saga)
-
-
-class Shop:
-    """Steps that fail or hang as told; a failure is used up unless it is for good."""
-
-    def __init__(self, failing: dict[str, Exception] | None = None, for_good: bool = True) -> None:
-        self.failing = failing or {}
-        self.for_good = for_good
-        self.hanging: set[str] = set()
-        self.calls: list[str] = []
-
-    def kinds(self, last_is_final: bool = False) -> dict[str, list[Step]]:
-        steps = [Step(name, self._act(name), self._undo(name)) for name in STEPS]
-        if last_is_final:
-            steps[-1] = Step(STEPS[-1], self._act(STEPS[-1]), None)
-        return {"order": steps}
-
-    def _act(self, name: str) -> Callable[[Saga, bool], Awaitable[str]]:
-        async def act(_saga: Saga, again: bool) -> str:
-            await self._call(f"again {name}" if again else name, name)
-            return f"id of {name}"
-
-        return act
-
-    def _undo(self, name: str) -> Callable[[Saga], Awaitable[None]]:
-        async def undo(_saga: Saga) -> None:
-            await self._call(f"undo {name}", f"undo {name}")
-
-        return undo
-
-    async def _call(self, call: str, name: str) -> None:
-        self.calls.append(call)
-        if name in self.hanging:
-            await asyncio.sleep(60)
-        if name in self.failing:
-            raise self.failing[name] if self.for_good else self.failing.pop(name)
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +104,7 @@ def test_a_last_step_without_compensation_is_tried_again_and_leaves_the_saga_ope
 def test_a_store_that_is_away_for_a_moment_does_not_stop_a_saga(make_telemetry: MakeTelemetry) -> None:
     store, shop = MemoryStore(), Shop()
 
-    async def go() -> Saga:
+    async def go() -> None:
         sagas = Sagas(make_telemetry(), store, shop.kinds())
         shop.hanging.add("payment")
         task = asyncio.create_task(sagas.run("order", {}))
@@ -194,9 +113,10 @@ def test_a_store_that_is_away_for_a_moment_does_not_stop_a_saga(make_telemetry: 
         await asyncio.gather(task, return_exceptions=True)
         shop.hanging.clear()
         store.away = 3
-        return await ended(sagas, store)
+        await ended(sagas, store)
 
-    assert asyncio.run(go()).outcome == "completed"
+    asyncio.run(go())
+    assert [saga.outcome for saga in store.sagas.values()] == ["completed"]
     assert store.away == 0
 
 
@@ -221,20 +141,20 @@ def test_a_compensation_that_breaks_fails_the_saga(make_telemetry: MakeTelemetry
     assert shop.calls == [*STEPS, *["undo payment"] * TRIES, "undo record"]
 
 
-def resumed(telemetry: Telemetry, shop: Shop, saga: Saga, last_is_final: bool = False) -> Saga:
-    """How a saga ends that was left by another orchestrator, with leases that end at once."""
-    store = ForgetfulStore()
-    store.sagas[saga.id] = saga
-    asyncio.run(ended(Sagas(telemetry, store, shop.kinds(last_is_final)), store))
-    return store.sagas[saga.id]
-
-
 class ForgetfulStore(MemoryStore):
     """Sagas are in nobody's hand as soon as they are not worked on."""
 
     async def claim(self) -> Saga | None:
         await asyncio.sleep(0.001)
         return next((copy.deepcopy(saga) for saga in self.sagas.values() if saga.outcome is None), None)
+
+
+def resumed(telemetry: Telemetry, shop: Shop, saga: Saga, last_is_final: bool = False) -> Saga:
+    """How a saga ends that was left by another orchestrator, with leases that end at once."""
+    store = ForgetfulStore()
+    store.sagas[saga.id] = saga
+    asyncio.run(ended(Sagas(telemetry, store, shop.kinds(last_is_final)), store))
+    return store.sagas[saga.id]
 
 
 def test_a_saga_that_is_resumed_and_breaks_is_compensated(make_telemetry: MakeTelemetry) -> None:
@@ -300,25 +220,6 @@ def test_a_store_that_breaks_does_not_end_the_looking_for_sagas(make_telemetry: 
     assert store.sagas["a"].outcome == "completed"
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def ended(sagas: Sagas, store: Any) -> Saga:
-    """Look for sagas that were left until none is open; the last one."""
-    task = asyncio.create_task(sagas.resume())
-    try:
-        async with asyncio.timeout(10):
-            while await store.open():
-                await asyncio.sleep(0.01)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    return list(store.sagas.values())[-1] if isinstance(store, MemoryStore) else Saga("", "", {}, {}, 0)
-
-
 @pytest.mark.parametrize(
     ("hangs_at", "failing", "outcome", "calls"),
     [
@@ -349,7 +250,7 @@ def test_a_saga_that_its_orchestrator_has_left_is_gone_on_with_in_its_trace(
     telemetry, shop, store = make_telemetry(), Shop(failing), MemoryStore()
     seen: list[ids.Ids | None] = []
 
-    async def go() -> Saga:
+    async def go() -> None:
         shop.hanging.add(hangs_at)
         sagas = Sagas(telemetry, store, shop.kinds())
         with (
@@ -362,112 +263,12 @@ def test_a_saga_that_its_orchestrator_has_left_is_gone_on_with_in_its_trace(
         await asyncio.gather(task, return_exceptions=True)
         shop.hanging.clear()
         seen.append(ids.current())
-        return await ended(sagas, store)
+        await ended(sagas, store)
 
-    saga = asyncio.run(go())
-    assert saga.outcome == outcome
+    asyncio.run(go())
+    assert [saga.outcome for saga in store.sagas.values()] == [outcome]
     assert shop.calls == calls
     assert count(telemetry, "saga_resumed_total") == 1
     assert count(telemetry, "saga_transactions_total", outcome=outcome) == 1
     telemetry.tracing.provider.force_flush()
     assert len({span.context.trace_id for span in spans.get_finished_spans()}) == 1
-
-
-@pytest.mark.integration
-def test_a_saga_in_redis_is_that_of_one_orchestrator_until_its_lease_ends(
-    make_telemetry: MakeTelemetry, redis_server: RedisServer
-) -> None:
-    telemetry = make_telemetry(REDIS_URL=redis_server.url)
-
-    async def go() -> None:
-        async with telemetry.redis() as redis:
-            one, two = RedisSagas(redis, 0.3), RedisSagas(redis, 0.3)
-            saga = Saga("a" * 32, "order", {"item": "book"}, {}, 1.0)
-            await one.begin(saga)
-            assert await two.claim() is None
-            for _ in range(4):
-                await asyncio.sleep(0.1)
-                await one.renew([saga.id])
-                assert await two.claim() is None
-            await asyncio.sleep(0.4)
-            saga.outputs["record"] = "rec1"
-            await one.save(saga)
-            assert await two.claim() is None
-            await one.release(saga.id)
-            assert await two.claim() == saga
-            with pytest.raises(SagaTaken):
-                await one.save(saga)
-            saga.outcome = "completed"
-            assert await two.open() == 1
-            await two.save(saga)
-            assert await two.open() == 0
-            assert await one.load(saga.id) == saga
-            assert await one.load("unknown") is None
-            assert await one.may_refund(saga.id, "first")
-            assert not await one.may_refund(saga.id, "second")
-            assert await two.may_refund(saga.id, "first")
-
-    asyncio.run(go())
-
-
-UNREADABLE = {
-    "broken": "{",
-    "deep": "[" * 100_000,
-    "null": "null",
-    "other version": '{"id": "a", "of": "another version"}',
-    "wrong type": json.dumps(asdict(SAGA) | {"headers": None}),
-}
-
-
-@pytest.mark.integration
-def test_a_saga_that_cannot_be_read_is_set_aside_and_told_once(
-    make_telemetry: MakeTelemetry, redis_server: RedisServer, log_lines: LogLines
-) -> None:
-    telemetry = make_telemetry(REDIS_URL=redis_server.url)
-
-    async def go() -> None:
-        async with telemetry.redis() as redis:
-            store = RedisSagas(redis, 0.01)
-            Sagas(telemetry, store, Shop().kinds())
-            for saga, data in UNREADABLE.items():
-                await redis.call("HSET", f"saga:{saga}", "data", data)
-                await redis.call("ZADD", "sagas:open", 0, saga)
-            for _ in range(3 * len(UNREADABLE)):
-                assert await store.claim() is None
-                await asyncio.sleep(0.01)
-            await telemetry.measure()
-            assert await redis.call("HGET", "saga:broken", "data") == "{"
-            # An operator has mended it.
-            await redis.call("HSET", "saga:broken", "data", json.dumps(asdict(SAGA)))
-            await redis.call("ZADD", "sagas:open", 0, "broken")
-            assert await store.claim() == SAGA
-
-    asyncio.run(go())
-    told = [(line["level"], line["id"]) for line in log_lines()]
-    assert sorted(told) == sorted(("error", saga) for saga in UNREADABLE)
-    value = telemetry.metrics.registry.get_sample_value
-    assert (value("saga_in_flight"), value("saga_dead")) == (0, len(UNREADABLE))
-
-
-@pytest.mark.integration
-def test_a_saga_outlives_its_orchestrator_and_redis(make_telemetry: MakeTelemetry, redis_server: RedisServer) -> None:
-    telemetry = make_telemetry(REDIS_URL=redis_server.url)
-    shop = Shop()
-
-    async def go() -> None:
-        async with telemetry.redis() as redis:
-            shop.hanging.add("payment")
-            killed = Sagas(telemetry, RedisSagas(redis, 0.3), shop.kinds())
-            # Killed: it neither releases the saga nor renews its lease.
-            task = asyncio.create_task(killed.run("order", {"item": "book"}))
-            await until(lambda: "payment" in shop.calls)
-            redis_server.kill()
-            await asyncio.to_thread(redis_server.start)
-            shop.hanging.clear()
-            store = RedisSagas(redis, 0.3)
-            await ended(Sagas(make_telemetry(), store, shop.kinds()), store)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(go())
-    assert shop.calls == ["record", "payment", "again payment", "fulfilment"]
