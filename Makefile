@@ -6,8 +6,8 @@ MODELS ?= stack.yaml
 PYTHON := .venv/bin/python
 LOOKOUT := PYTHONPATH=scripts $(PYTHON) -m lookout $(if $(filter-out stack.yaml,$(MODELS)),$(MODELS:%=--model %))
 PYTEST := $(PYTHON) -m pytest
-# Tests that need no stack run beside those that share one.
-BESIDE := --numprocesses 2 --dist loadgroup
+# Two processes share out the files of tests; each brings up one stack, for the first test that asks for it.
+BESIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup render check images up status smoke logs down clean test test-unit test-integration bench
 .DEFAULT_GOAL := help
@@ -56,7 +56,7 @@ test-unit: setup  ## tests that need no engine
 
 test-integration: setup  ## tests on a running stack of their own
 	@$(LOOKOUT) images --images $(IMAGES) --obtain --also chromium
-	@$(PYTEST) -m integration
+	@$(PYTEST) $(BESIDE) -m integration
 
 bench: setup  ## measure, as JSON
 	@PYTHONPATH=scripts:services $(PYTHON) -m tests.benchmarks

@@ -1,4 +1,4 @@
-"""One stack for the whole run: a copy of the rendered project in an empty folder, with a name and ports of its own."""
+"""One stack for each test process: a copy of the rendered project in an empty folder, with its own name and ports."""
 
 from __future__ import annotations
 
@@ -80,10 +80,14 @@ def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     running = Project(prepared.stack, folder)
     subprocess.run([str(folder / "bootstrap.sh"), "secrets"], check=True)
     with Copy(running):
-        verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
-        if not all(verdict.ok for verdict in verdicts):
-            pytest.fail("the stack is not live:\n" + project.failures(running, verdicts))
+        wait_live(running)
         yield running
+
+
+def wait_live(running: Project) -> None:
+    """Until all of a stack is seen live; fails with what is not."""
+    verdicts = project.wait_until_live(running, LIVE_WITHIN, print)
+    assert all(verdict.ok for verdict in verdicts), project.failures(running, verdicts)
 
 
 @pytest.hookimpl(wrapper=True)
