@@ -19,6 +19,9 @@ from lookout.project import Project
 from lookout.render import ROOT
 from tests.ports import free_ports
 
+OFTEN = {"standard": {"interval": "5s", "timeout": "4s"}}
+"""Scrapes of a stack for tests, which wait for many of them; `make bench` measures what the model says."""
+
 LIVE_WITHIN = 180
 """Seconds that a stack may take to become live, on a machine that is busy with other things too."""
 
@@ -49,7 +52,7 @@ def prepared(said: list[str]) -> Iterator[Project]:
 
     machine.ensure(say)
     name = f"lookout-test-{os.getpid()}"
-    overlay = overlay_of(name, ROOT / "build" / "test", faults=True)
+    overlay = overlay_of(name, ROOT / "build" / "test", faults=True, scrape=OFTEN)
     source = images.parse_source(os.environ.get("IMAGES", "auto"))
     ready = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, source, False, say)
     yield ready
