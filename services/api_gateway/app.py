@@ -9,7 +9,7 @@ services behind it. May be set: TRUSTED_PROXIES (hosts whose X-Forwarded-For is 
 RATE_LIMIT_SESSION, RATE_LIMIT_LOGIN, RATE_LIMIT_WEBHOOK (requests of one client a minute; api_gateway.limits).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
 from starlette.requests import Request
@@ -48,7 +48,7 @@ class Gateway:
         )
 
     async def send(
-        self, upstream: str, method: str, path: str, body: bytes, headers: dict[str, str], query: bytes = b""
+        self, upstream: str, method: str, path: str, body: bytes, headers: Mapping[str, str], query: bytes = b""
     ) -> httpx.Response:
         """Ask ``upstream``. Raises DependencyError where it does not answer, HTTPException for too long a URL."""
         url = onward.url(path, query)
@@ -65,7 +65,7 @@ class Gateway:
 
         async def handler(request: Request) -> Response:
             body = await web.read_body(request)
-            headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+            headers = onward.headers(request, PASSED_ON)
             target = path.format_map({name: onward.segment(value) for name, value in request.path_params.items()})
             answer = await self.send(upstream, request.method, target, body, headers, request.scope["query_string"])
             # What breaks behind the gateway is its 502; 503 says "ask again later" and stays.

@@ -16,7 +16,7 @@ import hmac
 import html
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -40,7 +40,7 @@ _PATH = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _DELIVERY = re.compile(r"[A-Za-z0-9-]{8,48}")
 log = get_logger("api_gateway.webhooks")
 BAD_SIGNATURES = faults.hook("bad_signatures")
-Send = Callable[[str, str, str, bytes, dict[str, str]], Awaitable[httpx.Response]]
+Send = Callable[[str, str, str, bytes, Mapping[str, str]], Awaitable[httpx.Response]]
 Work = tuple[str, dict[str, Any]]
 """A path of automation-services and the body to post to it."""
 

@@ -39,7 +39,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
         path = "/api/" + "/".join(map(onward.segment, request.path_params["path"].split("/")))
         url = onward.url(path, request.scope["query_string"])
         body = await web.read_body(request)
-        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        headers = onward.headers(request, PASSED_ON)
         headers["x-forwarded-for"] = proxies.client(request.scope)
         answer = await gateway.request(request.method, url, content=body, headers=headers)
         back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
