@@ -12,6 +12,7 @@ import math
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -22,9 +23,10 @@ from llm_orchestrator.chat import Chat, Turn, event
 from llm_orchestrator.mcp_client import NoSuchTool, ToolError, Tools
 from llm_orchestrator.metrics import ChatAccounts
 from llm_providers import DEFAULT, MODELS, ProviderError, Providers, ProviderThrottled
-from telemetry import DependencyError, Telemetry, get_logger, web
+from telemetry import DependencyError, Telemetry, get_logger, onward, web
 
 CACHE_SECONDS = 30
+CALLER = ("authorization",)
 FAILURES = (DependencyError, NoSuchTool, ProviderError, ToolError)
 log = get_logger("llm_orchestrator")
 
@@ -38,7 +40,7 @@ class Endpoint:
     async def chat(self, request: Request) -> Response:
         """One chat turn."""
         body = await web.read_json(request)
-        turn, stream = _turn(body), body.get("stream", False)
+        turn, stream = _turn(body, onward.headers(request, CALLER)), body.get("stream", False)
         if not isinstance(stream, bool):
             raise HTTPException(400, "stream must be true or false")
         try:
@@ -62,11 +64,12 @@ async def _events(first: dict[str, Any], parts: AsyncIterator[dict[str, Any]]) -
         yield event({"error": {"code": _failure_code(error), "message": _failure_message(error)}}, "error")
 
 
-def _turn(body: dict[str, Any]) -> Turn:
+def _turn(body: dict[str, Any], caller: httpx.Headers) -> Turn:
     model = web.text(body, "model", 100, DEFAULT)
     if model not in MODELS:
         raise HTTPException(400, f"model must be one of {', '.join(MODELS)}")
-    return Turn(web.text(body, "message", 8000), model, web.text(body, "tool", 50) if "tool" in body else None)
+    tool = web.text(body, "tool", 50) if "tool" in body else None
+    return Turn(web.text(body, "message", 8000), model, tool, caller)
 
 
 def _failure(error: Exception) -> Response:

@@ -8,6 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+
 from llm_orchestrator.mcp_client import Tools
 from llm_orchestrator.metrics import ChatAccounts
 from llm_providers import MODELS, Providers, Usage
@@ -19,11 +21,12 @@ log = get_logger("llm_orchestrator")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is asked; ``tool`` is called with the message first."""
+    """What is asked; ``tool`` is called with the message first, and told by the headers ``caller`` whose chat it is."""
 
     message: str
     model: str
     tool: str | None
+    caller: httpx.Headers
 
     @property
     def key(self) -> str:
@@ -88,7 +91,9 @@ class Chat:
         return None if found is None else {**found, "cached": True}
 
     async def _use_tool(self, turn: Turn) -> Any:
-        return None if turn.tool is None else await self._tools.call(turn.tool, {"text": turn.message})
+        if turn.tool is None:
+            return None
+        return await self._tools.call(turn.tool, {"text": turn.message}, turn.caller)
 
     def _other(self, turn: Turn, error: CircuitOpen) -> str:
         """The model that answers instead; raises ``error`` where there is none."""

@@ -35,15 +35,18 @@ class Tools:
             f"{_META}/clientCapabilities": {},
         }
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Any:
-        """The result of a tool. Raises NoSuchTool, ToolError or DependencyError."""
+    async def call(self, tool: str, arguments: dict[str, Any], caller: httpx.Headers) -> Any:
+        """The result of a tool; ``caller`` says whose call it is. Raises NoSuchTool, ToolError or DependencyError."""
         params = {"name": tool, "arguments": arguments, "_meta": self._meta}
-        headers = {
-            "accept": "application/json, text/event-stream",
-            "mcp-protocol-version": REVISION,
-            "mcp-method": "tools/call",
-            "mcp-name": tool,
-        }
+        headers = caller.copy()
+        headers.update(
+            {
+                "accept": "application/json, text/event-stream",
+                "mcp-protocol-version": REVISION,
+                "mcp-method": "tools/call",
+                "mcp-name": tool,
+            }
+        )
         message = {"jsonrpc": "2.0", "id": next(self._numbers), "method": "tools/call", "params": params}
         answer = await self._http.post("/mcp", json=message, headers=headers)
         try:

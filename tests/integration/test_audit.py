@@ -98,6 +98,11 @@ def test_a_logout_is_audited(stack: Project, visitor: Visitor) -> None:
     )  # fmt: skip
 
 
+def who_logged_in(stack: Project, handle: str) -> list[list[str]]:
+    """Ids of the users whose logins name the session of this handle."""
+    return owned(stack, f"SELECT who FROM audit.events WHERE action = 'login' AND on_what = '{handle}'")
+
+
 def test_a_tool_call_is_audited_by_a_handle_that_the_login_names_too(stack: Project, visitor: Visitor) -> None:
     token = visitor.token()
 
@@ -107,8 +112,23 @@ def test_a_tool_call_is_audited_by_a_handle_that_the_login_names_too(stack: Proj
         assert httpx.post(url, json={"text": "one two"}, headers=headers, timeout=20).status_code == 200
 
     line = assert_audited(stack, "mcp-server", call, None, "tool_call", "tool:word_count", "success")
-    found = owned(stack, f"SELECT who FROM audit.events WHERE action = 'login' AND on_what = '{line['who']}'")
-    assert found == [[visitor.id]]
+    assert who_logged_in(stack, line["who"]) == [[visitor.id]]
+
+
+def test_a_tool_call_of_a_chat_is_audited_by_the_handle_of_the_session_that_chats(
+    stack: Project, visitor: Visitor
+) -> None:
+    token = visitor.token()
+
+    def chat(trace: str) -> None:
+        url = f"{stack.live.url('api-gateway')}/api/chat"
+        # Asked once only: a chat that is in the cache calls no tool.
+        body = {"message": f"Whose are {uuid.uuid4().hex}?", "tool": "word_count"}
+        headers = {"traceparent": trace, "authorization": f"Bearer {token}"}
+        assert httpx.post(url, json=body, headers=headers, timeout=40).status_code == 200
+
+    line = assert_audited(stack, "mcp-server", chat, None, "tool_call", "tool:word_count", "success")
+    assert who_logged_in(stack, line["who"]) == [[visitor.id]]
 
 
 def test_an_administrators_command_is_audited(

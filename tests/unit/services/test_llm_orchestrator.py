@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from llm_orchestrator.app import build
 from llm_providers import MODELS
@@ -16,22 +17,27 @@ from mcp_server.app import build as build_mcp_server
 from simulators import llm
 from simulators.app import build as build_simulators
 from telemetry import Telemetry
+from telemetry.audit import ANONYMOUS, session
 from tests.unit.services.helpers import AuditInMemory, MakeTelemetry
 from tests.unit.services.servers import serving
 
+Headers = list[tuple[bytes, bytes]]
 QUESTION = "one two three four five six seven eight nine"
 
 
 class Orchestrator:
     """The running orchestrator."""
 
-    def __init__(self, url: str, telemetry: Telemetry) -> None:
+    def __init__(self, url: str, telemetry: Telemetry, audit: AuditInMemory) -> None:
         self._url = url
+        self.telemetry = telemetry
+        self.audit = audit
         self.value = telemetry.metrics.registry.get_sample_value
 
-    def chat(self, **body: Any) -> httpx.Response:
+    def chat(self, headers: Headers | None = None, **body: Any) -> httpx.Response:
         """One turn."""
-        return httpx.post(f"{self._url}/chat", json={"message": QUESTION, **body}, timeout=10, trust_env=False)
+        asked = {"message": QUESTION, **body}
+        return httpx.post(f"{self._url}/chat", json=asked, headers=headers, timeout=10, trust_env=False)
 
     @contextmanager
     def streamed(self, **body: Any) -> Iterator[httpx.Response]:
@@ -54,6 +60,7 @@ def orchestrator(
     make_telemetry: MakeTelemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Orchestrator]:
     (tmp_path / "key").write_text("key-of-a-test")
+    audit = AuditInMemory()
     environ = {
         "PROVIDER_API_KEY_FILE": str(tmp_path / "key"),
         "AIRTABLE_TOKEN_FILE": str(tmp_path / "key"),
@@ -64,11 +71,11 @@ def orchestrator(
     with serving(build_simulators(make_telemetry(**environ))) as simulators:
         environ["UPSTREAM_SIMULATORS"] = simulators
         tools = make_telemetry(**environ)
-        monkeypatch.setattr(tools, "audit", lambda *_: AuditInMemory())
+        monkeypatch.setattr(tools, "audit", lambda *_: audit)
         with serving(build_mcp_server(tools)) as mcp_server:
             telemetry = make_telemetry(**environ, UPSTREAM_MCP_SERVER=mcp_server, OTEL_SERVICE_NAME="llm-orchestrator")
             with serving(build(telemetry)) as url:
-                yield Orchestrator(url, telemetry)
+                yield Orchestrator(url, telemetry, audit)
 
 
 def events(answer: httpx.Response) -> list[tuple[str | None, Any]]:
@@ -105,6 +112,21 @@ def test_a_stream_comes_in_parts_and_ends_with_the_whole(orchestrator: Orchestra
     labels = {"provider": "kimi", "model": "kimi-k2"}
     assert orchestrator.value("llm_time_to_first_token_seconds_count", labels) == 1
     assert orchestrator.value("ai_tokens_total", labels | {"type": "output"}) == 9
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_tool_of_a_chat_is_called_by_the_session_that_chats_and_its_token_is_not_told(
+    orchestrator: Orchestrator, spans: InMemorySpanExporter, capsys: pytest.CaptureFixture[str], stream: bool
+) -> None:
+    headers = [(b"authorization", b"Bearer quokk\xe4")]
+    assert orchestrator.chat(headers, tool="word_count", stream=stream).status_code == 200
+    assert orchestrator.chat(tool="word_count", stream=stream).status_code == 200
+    assert [who for _action, who, _on, _outcome in orchestrator.audit.events] == [session("quokkä"), ANONYMOUS]
+    orchestrator.telemetry.tracing.provider.force_flush()
+    told = capsys.readouterr().out + "".join(span.to_json() for span in spans.get_finished_spans())
+    assert "POST mcp-server" in told
+    assert "telemetry.access" in told
+    assert "quokk" not in told
 
 
 @pytest.mark.parametrize("stream", [False, True])

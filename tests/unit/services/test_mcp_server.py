@@ -27,6 +27,7 @@ from tests.unit.services.servers import serving
 SERVICES = Path(__file__).parents[3] / "services"
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 Mode = Literal["auto", "legacy"]
+NOBODY = httpx.Headers()
 TOOLS = {"word_count", "remember", "search", "notes", "fetch", "forget", "review", "summarize"}
 
 
@@ -259,10 +260,10 @@ def test_the_orchestrator_s_own_client_speaks_the_protocol(served: Served) -> No
         async with httpx.AsyncClient(base_url=served.url, trust_env=False) as http:
             tools = Tools(http, "llm-orchestrator", "1")
             with pytest.raises(NoSuchTool):
-                await tools.call("invented", {"text": "x"})
+                await tools.call("invented", {"text": "x"}, NOBODY)
             with pytest.raises(ToolError, match="postgres failed"):
-                await tools.call("search", {"text": "x"})
-            return await tools.call("word_count", {"text": "x y"})
+                await tools.call("search", {"text": "x"}, NOBODY)
+            return await tools.call("word_count", {"text": "x y"}, NOBODY)
 
     assert asyncio.run(converse()) == {"words": 2, "characters": 3}
 
@@ -282,7 +283,7 @@ def test_the_orchestrator_s_own_client_speaks_the_protocol(served: Served) -> No
 def test_the_orchestrator_s_client_tells_what_is_wrong(answer: httpx.Response, error: type[Exception]) -> None:
     async def converse() -> None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://x") as http:
-            await Tools(http, "test", "1").call("x", {})
+            await Tools(http, "test", "1").call("x", {}, NOBODY)
 
     with pytest.raises(error):
         asyncio.run(converse())
@@ -294,7 +295,7 @@ def test_the_orchestrator_s_client_reads_a_result_that_came_as_a_stream() -> Non
 
     async def converse() -> Any:
         async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer), base_url="http://x") as http:
-            return await Tools(http, "test", "1").call("x", {})
+            return await Tools(http, "test", "1").call("x", {}, NOBODY)
 
     assert asyncio.run(converse()) == 7
 
