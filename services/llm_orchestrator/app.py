@@ -17,13 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Send
 
 from llm_orchestrator.chat import Chat, Turn, event
 from llm_orchestrator.mcp_client import NoSuchTool, ToolError, Tools
 from llm_orchestrator.metrics import ChatAccounts
 from llm_providers import DEFAULT, MODELS, ProviderError, Providers, ProviderThrottled
 from telemetry import DependencyError, Telemetry, get_logger, onward, web
+from telemetry.stopping import Stopping
 
 CACHE_SECONDS = 30
 CALLER = ("authorization",)
@@ -31,11 +32,29 @@ FAILURES = (DependencyError, NoSuchTool, ProviderError, ToolError)
 log = get_logger("llm_orchestrator")
 
 
+class Stream(StreamingResponse):
+    """Server-sent events; where the process ends before the answer does, the last one says so."""
+
+    def __init__(self, events: AsyncIterator[str], stopping: Stopping) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._stopping = stopping
+
+    async def stream_response(self, send: Send) -> None:
+        try:
+            async with self._stopping.in_time():
+                await super().stream_response(send)
+        except TimeoutError:
+            log.warning("a stream is ended with the process")
+            last = event({"error": {"code": "stopping", "message": "the service is stopping"}}, "error")
+            await send({"type": "http.response.body", "body": last.encode()})
+
+
 class Endpoint:
     """Chats over HTTP."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, stopping: Stopping) -> None:
         self._chat = chat
+        self._stopping = stopping
 
     async def chat(self, request: Request) -> Response:
         """One chat turn."""
@@ -51,7 +70,7 @@ class Endpoint:
             first = await anext(parts)
         except FAILURES as error:
             return _failure(error)
-        return StreamingResponse(_events(first, parts), media_type="text/event-stream")
+        return Stream(_events(first, parts), self._stopping)
 
 
 async def _events(first: dict[str, Any], parts: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
@@ -114,5 +133,5 @@ def build(telemetry: Telemetry) -> ASGIApp:
     providers = Providers(telemetry, accounts)
     settings = telemetry.settings
     tools = Tools(telemetry.client("mcp-server"), settings.service, settings.version)
-    endpoint = Endpoint(Chat(providers, tools, cache, accounts))
+    endpoint = Endpoint(Chat(providers, tools, cache, accounts), telemetry.stopping)
     return telemetry.app([Route("/chat", endpoint.chat, methods=["POST"])])

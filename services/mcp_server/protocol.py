@@ -49,7 +49,9 @@ class Protocol:
         self._storage = storage
         self._requests = requests
         self._tracer = telemetry.tracing.tracer
+        self._stopping = telemetry.stopping
         self._bus = InMemorySubscriptionBus()
+        self._listening = ListenHandler(self._bus, max_subscriptions=MAX_SESSIONS)
         self._server: Server[Any] = Server(
             telemetry.settings.service,
             version=telemetry.settings.version,
@@ -60,7 +62,7 @@ class Protocol:
             on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,
             on_read_resource=self._read_resource,
-            on_subscriptions_listen=ListenHandler(self._bus, max_subscriptions=MAX_SESSIONS),
+            on_subscriptions_listen=self._listening,
         )
         # Instead of the SDK's own tracing, which knows only a process-wide provider.
         self._server.middleware = [self._observe]
@@ -80,7 +82,7 @@ class Protocol:
         logging.getLogger("mcp").setLevel(logging.WARNING)
 
     async def serve(self) -> None:
-        """Keep sessions alive until cancelled."""
+        """Keep sessions alive until cancelled; when the process is told to end, streams end that only wait for news."""
         manager = StreamableHTTPSessionManager(
             self._server,
             security_settings=self._security,
@@ -91,6 +93,10 @@ class Protocol:
         async with manager.run():
             self._manager = manager
             try:
+                await self._stopping.begun()
+                self._listening.close()
+                for session in manager._server_instances.values():
+                    session.close_standalone_sse_stream()
                 await asyncio.Event().wait()
             finally:
                 self._manager = None

@@ -42,6 +42,10 @@ with _without_their_contents():
     from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged
     from mcp.server.transport_security import TransportSecuritySettings
     from mcp.shared.exceptions import MCPError
+    from sse_starlette.sse import AppStatus
+
+# By itself it breaks off every response of a session half a second after SIGTERM, also those of tools that still run.
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
 __all__ = [
     "CallNext",

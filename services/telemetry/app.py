@@ -19,6 +19,7 @@ from telemetry.health import TIMEOUT_SECONDS, Health
 from telemetry.metrics import Metrics
 from telemetry.scrape import Measures
 from telemetry.settings import Settings
+from telemetry.stopping import Stopping
 from telemetry.tracing import Tracing
 
 # What follows is imported where it is used: a process that does not need it saves its memory, and its installation.
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from telemetry.postgres import Postgres
     from telemetry.redis_store import RedisStore
 
-SHUTDOWN_SECONDS = 3
 Measure = Callable[[], Awaitable[None]]
 
 
@@ -48,6 +48,7 @@ class Telemetry:
         )
         lost = {kept: dropped.labels(str(kept).lower()) for kept in (True, False)}
         self.tracing = Tracing(settings, exporter, lambda kept, count: lost[kept].inc(count))
+        self.stopping = Stopping()
         self.health = Health(settings.service, settings.version, self.metrics)
         self._resources: list[AbstractAsyncContextManager[Any]] = []
         self._measures = Measures()
@@ -191,19 +192,11 @@ def run(build: Callable[[Telemetry], ASGIApp]) -> None:
     except SettingsError as error:
         print(f"settings: {error}", file=sys.stderr)
         sys.exit(2)
-    import uvicorn
+    from telemetry.server import serve
 
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logs.get_logger("telemetry").info("starting", port=telemetry.settings.port, version=telemetry.settings.version)
-    uvicorn.run(
-        app,
-        host="0.0.0.0",
-        port=telemetry.settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    serve(app, telemetry.settings.port, telemetry.stopping)
 
 
 def run_worker(work: Callable[[Telemetry], Awaitable[None]]) -> None:
