@@ -7,7 +7,6 @@ import httpx
 
 from llm_providers.completion import Completion, Delta, Dialect, Limit, StreamError
 from llm_providers.errors import ProviderError, ProviderFailed, ProviderRefused, ProviderThrottled
-from telemetry import TimedOut, Unreachable
 
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
 MAX_REASON = 200
@@ -57,17 +56,11 @@ class Provider:
     @asynccontextmanager
     async def _ask(self, model: str, message: str, stream: bool) -> AsyncIterator[httpx.Response]:
         body = self._dialect.body(model, message, stream)
-        try:
-            async with self._http.stream("POST", self._dialect.path, json=body, headers=self._headers) as response:
-                if response.is_error:
-                    await response.aread()
-                    raise self._error(response)
-                yield response
-        # The head of the answer had arrived: what comes before it is the client's to report.
-        except httpx.TimeoutException as error:
-            raise TimedOut(self.name, type(error).__name__) from error
-        except httpx.TransportError as error:
-            raise Unreachable(self.name, str(error) or type(error).__name__) from error
+        async with self._http.stream("POST", self._dialect.path, json=body, headers=self._headers) as response:
+            if response.is_error:
+                await response.aread()
+                raise self._error(response)
+            yield response
 
     def _error(self, response: httpx.Response) -> ProviderError:
         code, reason = response.status_code, response.text[:MAX_REASON]

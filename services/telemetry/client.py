@@ -1,7 +1,8 @@
 """HTTP client of a declared dependency: client spans, trace context and ids out, circuit breaker, retries."""
 
 import ssl
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import httpx
@@ -31,7 +32,7 @@ class _ServerError(DependencyError):
 
 
 class ObservedTransport(httpx.AsyncBaseTransport):
-    """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors.
+    """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors, also in a body.
 
     A request that may come twice is sent up to ATTEMPTS times where there was no connection. The breaker sees what came
     of it in the end. What was answered is not asked again, for the service that answered has tried already, and tries
@@ -69,12 +70,10 @@ class ObservedTransport(httpx.AsyncBaseTransport):
     async def _attempt(self, request: httpx.Request, number: int) -> httpx.Response:
         with self._span(request, number) as span:
             request.headers.update(tracing.inject(ids.headers()))
-            try:
+            with _errors_of(self._dependency):
                 response = await self.inner.handle_async_request(request)
-            except httpx.TimeoutException as error:
-                raise TimedOut(self._dependency, type(error).__name__) from error
-            except httpx.TransportError as error:
-                raise Unreachable(self._dependency, str(error) or type(error).__name__) from error
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            response.stream = _Body(response.stream, self._dependency)
             span.set_attribute("http.response.status_code", response.status_code)
             if response.status_code >= 400:
                 tracing.fail(span, str(response.status_code))
@@ -95,6 +94,33 @@ class ObservedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self.inner.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of an answer, which may break off."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, dependency: str) -> None:
+        self._inner = inner
+        self._dependency = dependency
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _errors_of(self._dependency):
+            async for part in self._inner:
+                yield part
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@contextmanager
+def _errors_of(dependency: str) -> Iterator[None]:
+    """httpx's errors as those of the dependency."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise TimedOut(dependency, type(error).__name__) from error
+    except httpx.TransportError as error:
+        raise Unreachable(dependency, str(error) or type(error).__name__) from error
 
 
 def _is_of_another(response: httpx.Response) -> bool:

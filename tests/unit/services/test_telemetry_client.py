@@ -267,3 +267,28 @@ def test_calls_carry_the_ids_in_their_spans(make_telemetry: MakeTelemetry, spans
     assert span.attributes["lookout.request_id"] == "request-1"
     assert span.attributes["lookout.correlation_id"] == "journey-1"
     assert span.attributes["error.type"] == "dependency_unreachable"
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [(httpx.RemoteProtocolError("incomplete"), Unreachable), (httpx.ReadTimeout("slow"), TimedOut)],
+)
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_body_that_breaks_off_names_the_dependency(
+    make_telemetry: MakeTelemetry, raised: Exception, expected: type[Exception], status: int
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"part"
+        raise raised
+
+    client = payments(make_telemetry(**UPSTREAM), lambda _request: httpx.Response(status, content=parts()))
+    read: list[bytes] = []
+
+    async def ask() -> None:
+        async with client.stream("GET", "/") as answer:
+            read.extend([part async for part in answer.aiter_bytes()])
+
+    with pytest.raises(expected, match="payments"):
+        asyncio.run(ask())
+    with pytest.raises(expected, match="payments"):
+        asyncio.run(client.get("/"))
