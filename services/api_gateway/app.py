@@ -9,7 +9,8 @@ services behind it. May be set: TRUSTED_PROXIES (hosts whose X-Forwarded-For is 
 RATE_LIMIT_SESSION, RATE_LIMIT_LOGIN, RATE_LIMIT_WEBHOOK (requests of one client a minute; api_gateway.limits).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import httpx
 from starlette.requests import Request
@@ -47,17 +48,29 @@ class Gateway:
             "upstream_requests_total", "Requests passed on, by answer.", ["upstream", "status"]
         )
 
-    async def send(
+    @asynccontextmanager
+    async def ask(
         self, upstream: str, method: str, path: str, body: bytes, headers: Mapping[str, str], query: bytes = b""
-    ) -> httpx.Response:
-        """Ask ``upstream``. Raises DependencyError where it does not answer, HTTPException for too long a URL."""
+    ) -> AsyncIterator[httpx.Response]:
+        """The answer of ``upstream``, whose body is to be read inside, and which is counted at its end.
+
+        Raises DependencyError where there is none or it breaks off, HTTPException for too long a URL.
+        """
         url = onward.url(path, query)
         try:
-            response = await self._clients[upstream].request(method, url, content=body, headers=headers)
+            async with self._clients[upstream].stream(method, url, content=body, headers=headers) as response:
+                yield response
         except DependencyError as error:
             self._upstream.labels(upstream, error.code).inc()
             raise
         self._upstream.labels(upstream, str(response.status_code)).inc()
+
+    async def send(
+        self, upstream: str, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """The whole answer of ``upstream``. Raises what ``ask`` does."""
+        async with self.ask(upstream, method, path, body, headers) as response:
+            await response.aread()
         return response
 
     def to(self, upstream: str, path: str) -> Handler:
@@ -67,11 +80,12 @@ class Gateway:
             body = await web.read_body(request)
             headers = onward.headers(request, PASSED_ON)
             target = path.format_map({name: onward.segment(value) for name, value in request.path_params.items()})
-            answer = await self.send(upstream, request.method, target, body, headers, request.scope["query_string"])
+            asking = self.ask(upstream, request.method, target, body, headers, request.scope["query_string"])
+            answer = await onward.answer(asking, PASSED_BACK)
             # What breaks behind the gateway is its 502; 503 says "ask again later" and stays.
-            status = 502 if answer.status_code >= 500 and answer.status_code != 503 else answer.status_code
-            back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
-            return Response(answer.content, status, back)
+            if answer.status_code >= 500 and answer.status_code != 503:
+                answer.status_code = 502
+            return answer
 
         return handler
 

@@ -41,9 +41,10 @@ def build(telemetry: Telemetry) -> ASGIApp:
         body = await web.read_body(request)
         headers = onward.headers(request, PASSED_ON)
         headers["x-forwarded-for"] = proxies.client(request.scope)
-        answer = await gateway.request(request.method, url, content=body, headers=headers)
-        back = {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers}
-        return Response(answer.content, answer.status_code, back | {"cache-control": "no-store"})
+        asking = gateway.stream(request.method, url, content=body, headers=headers)
+        answer = await onward.answer(asking, PASSED_BACK)
+        answer.headers["cache-control"] = "no-store"
+        return answer
 
     return telemetry.app(
         [

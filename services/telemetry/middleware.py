@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
 from telemetry import answers, ids, tracing
+from telemetry.errors import DependencyError
 from telemetry.logs import get_logger
 from telemetry.metrics import Metrics
 from telemetry.templates import Templates
@@ -33,7 +34,8 @@ class Observed:
     """Wraps the application. An exception that reaches it is logged and answered with 500, never raised.
 
     The status that is counted is what came of the request, not only what its first line said: a response that broke
-    off in the middle is a 500, one whose client went away is a 499.
+    off in the middle is a 500, or what a dependency's failure is answered with where that broke off; one whose client
+    went away is a 499.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
@@ -83,6 +85,12 @@ class Observed:
         if exchange.client_is_gone and _is_disconnect(error):
             # Nobody is left to answer, and nothing failed.
             return
+        cause = error.__cause__
+        if exchange.status and isinstance(cause, DependencyError):
+            # Starlette has a handler that answers it. Where an answer has begun, it raises an error of its own from it.
+            exchange.error, exchange.failed = cause.code, cause.status
+            self._log.error("dependency failed", dependency=cause.dependency, reason=cause.reason, code=cause.code)
+            return
         exchange.error = type(error).__name__
         self._log.error("unhandled exception", exc_info=error)
         if not exchange.status:
@@ -123,7 +131,18 @@ class Observed:
 class _Exchange:
     """What happens between server and application; adds the ids to the response."""
 
-    __slots__ = ("_receive", "_send", "cancelled", "client_is_gone", "ended", "error", "ids", "status", "too_late")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "cancelled",
+        "client_is_gone",
+        "ended",
+        "error",
+        "failed",
+        "ids",
+        "status",
+        "too_late",
+    )
 
     def __init__(self, receive: Receive, send: Send, bound: ids.Ids) -> None:
         self._receive = receive
@@ -135,6 +154,7 @@ class _Exchange:
         self.too_late = False
         self.cancelled = False
         self.error: str | None = None
+        self.failed = FAILED
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -161,7 +181,7 @@ class _Exchange:
             # All of it was sent. An error after that is one of background work, not of the response.
             return self.status, self.error or (str(self.status) if self.status >= FAILED else None)
         if self.error is not None:
-            return FAILED, self.error
+            return self.failed, self.error
         if self.client_is_gone:
             return CLIENT_WENT_AWAY, None
         return FAILED, "cancelled" if self.cancelled else "incomplete_response"

@@ -1,13 +1,16 @@
-"""What of a request is passed on to a service behind: its URL, made from parts that a client chose, and headers."""
+"""What is passed on to a service behind, a URL made from parts that a client chose and headers; and its answer."""
 
 import re
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from string import punctuation
 from urllib.parse import quote
 
 import httpx
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 MAX_LENGTH = 16 * 1024
 """Characters of a URL that is passed on; each byte that is no ASCII takes three of them."""
@@ -36,3 +39,28 @@ def url(path: str, query: bytes = b"") -> httpx.URL:
 def headers(request: Request, names: Iterable[str]) -> httpx.Headers:
     """Those of the request's headers that have these names, byte for byte; httpx by itself takes ASCII only."""
     return httpx.Headers({name: request.headers[name] for name in names if name in request.headers}, encoding="latin-1")
+
+
+async def answer(asking: AbstractAsyncContextManager[httpx.Response], passed_back: Iterable[str]) -> Response:
+    """The answer to ``asking`` with these headers of it: whole where its length is known, else as it arrives.
+
+    Raises DependencyError where there is none; one that breaks off as it arrives breaks off for the client too.
+    """
+    async with AsyncExitStack() as stack:
+        found = await stack.enter_async_context(asking)
+        back = {name: found.headers[name] for name in passed_back if name in found.headers}
+        if "content-length" in found.headers:
+            return Response(await found.aread(), found.status_code, back)
+        return _Arriving(found, back, stack.pop_all())
+
+
+class _Arriving(StreamingResponse):
+    """Ends ``asking`` with itself, also where the client has left."""
+
+    def __init__(self, found: httpx.Response, headers: dict[str, str], asking: AsyncExitStack) -> None:
+        super().__init__(found.aiter_bytes(), found.status_code, headers)
+        self._asking = asking
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._asking:
+            await super().__call__(scope, receive, send)

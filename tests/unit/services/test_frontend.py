@@ -1,6 +1,8 @@
 """The pages, and what the service makes of what browsers report."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from typing import Any
 
@@ -31,9 +33,10 @@ class Gateway:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def request(self, _method: str, url: httpx.URL, **_options: Any) -> httpx.Response:
+    @asynccontextmanager
+    async def stream(self, _method: str, url: httpx.URL, **_options: Any) -> AsyncIterator[httpx.Response]:
         self.asked.append(url.raw_path.decode())
-        return httpx.Response(200, json={})
+        yield httpx.Response(200, json={})
 
 
 def before(telemetry: Telemetry) -> tuple[Browser, Gateway]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -243,9 +245,10 @@ class Echo:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def request(self, _method: str, url: httpx.URL, **_options: Any) -> httpx.Response:
+    @asynccontextmanager
+    async def stream(self, _method: str, url: httpx.URL, **_options: Any) -> AsyncIterator[httpx.Response]:
         self.asked.append(url.raw_path.decode())
-        return httpx.Response(200, json={})
+        yield httpx.Response(200, json={})
 
 
 def passing(telemetry: Telemetry) -> tuple[Browser, Echo]:
