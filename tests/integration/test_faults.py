@@ -22,6 +22,9 @@ from tests.integration.journeys import JOURNEYS, travel
 pytestmark = pytest.mark.integration
 
 Measure = Callable[[list[Sample]], float]
+SENT = 20
+"""Requests that are to move a count by 5: what the traffic moved before the fault is taken off."""
+
 MIB = 1024 * 1024
 
 
@@ -41,7 +44,7 @@ def resident(samples: list[Sample]) -> float:
     return total(samples, "process_resident_memory_bytes") / MIB
 
 
-def at_once(stack: Project, method: str, service: str, path: str, count: int = 10, **headers: str) -> None:
+def at_once(stack: Project, method: str, service: str, path: str, count: int = SENT, **headers: str) -> None:
     """The same request to a service, several at a time, whatever it answers."""
     url = f"{stack.live.url(service)}{path}"
     with ThreadPoolExecutor(count) as pool:
@@ -59,7 +62,7 @@ def opens_a_page(stack: Project) -> None:
 
 
 def queues_jobs(stack: Project) -> None:
-    for _ in range(5):
+    for _ in range(SENT):
         job = {"kind": "workflow", "name": "summary", "content": "One sentence. Another."}
         httpx.post(f"{stack.live.url('automation-services')}/jobs", json=job, timeout=10).raise_for_status()
 
@@ -68,7 +71,7 @@ def sends_signed_webhooks(stack: Project) -> None:
     secret = (stack.folder / "secrets" / "webhook_secret").read_text(encoding="utf-8").strip()
     body = b'{"action":"opened"}'
     signature = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    for _ in range(5):
+    for _ in range(SENT):
         headers = {
             "x-hub-signature-256": signature,
             "x-github-event": "issues",
@@ -85,7 +88,7 @@ def chats(stack: Project) -> None:
 
 
 def uses_a_tool(stack: Project) -> None:
-    for _ in range(5):
+    for _ in range(SENT):
         travel(stack, JOURNEYS[1], {})
 
 
