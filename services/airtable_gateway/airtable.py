@@ -54,17 +54,17 @@ class Airtable:
         self._limiter = Limiter(REQUESTS_PER_SECOND, MAX_WAIT_SECONDS, remaining.set)
         telemetry.before_scrape(self._measure)
 
-    async def records(self, table: str, limit: int) -> list[dict[str, Any]]:
-        """The first ``limit`` records of a table, page by page."""
+    async def records(self, table: str, limit: int, where: tuple[str, str] | None = None) -> list[dict[str, Any]]:
+        """The first ``limit`` records of a table, page by page; ``where`` is a field and the text that it must have."""
         records: list[dict[str, Any]] = []
-        offset: str | None = None
+        query = {} if where is None else {"filterByFormula": _equals(*where)}
         while len(records) < limit:
-            query = {"pageSize": str(min(PAGE_SIZE, limit - len(records)))} | ({"offset": offset} if offset else {})
+            query["pageSize"] = str(min(PAGE_SIZE, limit - len(records)))
             page = await self._ask("list", "GET", f"/v0/{BASE}/{table}", params=query)
             records += page["records"]
-            offset = page.get("offset")
-            if offset is None:
+            if not page.get("offset"):
                 break
+            query["offset"] = page["offset"]
         return records
 
     async def create(self, table: str, fields: list[Any]) -> list[dict[str, Any]]:
@@ -139,6 +139,12 @@ class Airtable:
         idle = sum(connection.is_idle() for connection in connections)
         self._pool.labels("idle").set(idle)
         self._pool.labels("used").set(len(connections) - idle)
+
+
+def _equals(field: str, value: str) -> str:
+    """The formula that is true of records whose ``field``, a plain name, has the text ``value``, whatever is in it."""
+    quoted = value.replace("\\", r"\\").replace('"', r"\"")
+    return f'{{{field}}}="{quoted}"'
 
 
 def _retry_after(answer: httpx.Response) -> float:

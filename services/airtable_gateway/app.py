@@ -1,5 +1,5 @@
-"""``GET /records?limit=``, ``POST /records`` with ``{"fields": {…}}`` or ``{"records": [{"fields": {…}}, …]}``,
-``DELETE /records/{record}``.
+"""``GET /records?limit=``, also with ``&field=&value=``, ``POST /records`` with ``{"fields": {…}}`` or
+``{"records": [{"fields": {…}}, …]}``, ``DELETE /records/{record}``.
 
 All take ``?table=`` (default orders). Needs UPSTREAM_SIMULATORS and AIRTABLE_TOKEN_FILE.
 """
@@ -20,6 +20,7 @@ from telemetry import Telemetry, web
 
 MAX_RECORDS = 50
 MAX_LIMIT = 500
+MAX_VALUE = 200
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -31,9 +32,10 @@ class Records:
         self._airtable = airtable
 
     async def show(self, request: Request) -> Response:
-        """The first records of a table: 100, or as many as ``limit`` says."""
+        """The first records of a table, or of those whose ``field`` has the ``value``: 100, or as many as ``limit``."""
         limit = web.whole_number(request.query_params.get("limit", "100"), "limit", 1, MAX_LIMIT)
-        return JSONResponse({"records": await self._airtable.records(_table(request), limit)})
+        found = await self._airtable.records(_table(request), limit, _where(request))
+        return JSONResponse({"records": found})
 
     async def create(self, request: Request) -> Response:
         """Create one record, or up to MAX_RECORDS."""
@@ -74,10 +76,23 @@ def _answering(handler: Handler) -> Handler:
 
 
 def _table(request: Request) -> str:
-    table = request.query_params.get("table", "orders")
-    if not _NAME.fullmatch(table):
-        raise HTTPException(400, "table must be 1 to 64 letters, digits, - or _")
-    return table
+    return _name("table", request.query_params.get("table", "orders"))
+
+
+def _where(request: Request) -> tuple[str, str] | None:
+    query = request.query_params
+    if "field" not in query and "value" not in query:
+        return None
+    value = query.get("value", "")
+    if not 1 <= len(value) <= MAX_VALUE or not value.isprintable():
+        raise HTTPException(400, f"value must be text of 1 to {MAX_VALUE} printable characters")
+    return _name("field", query.get("field", "")), value
+
+
+def _name(what: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise HTTPException(400, f"{what} must be 1 to 64 letters, digits, - or _")
+    return name
 
 
 def build(telemetry: Telemetry) -> ASGIApp:

@@ -55,9 +55,10 @@ class Steps:
         return compensate
 
     async def _find(self, table: str, saga: str) -> str | None:
-        """The record of a saga, among the newest: Airtable takes no key of ours."""
-        found = _done(await self._airtable.get("/records", params={"table": table}))
-        return next((one["id"] for one in found["records"] if one["fields"].get("saga") == saga), None)
+        """The record of a saga, found by its field: Airtable takes no key of ours."""
+        wanted = {"table": table, "field": "saga", "value": saga, "limit": "1"}
+        found = _done(await self._airtable.get("/records", params=wanted))["records"]
+        return str(found[0]["id"]) if found else None
 
     async def _pay(self, saga: Saga, _again: bool) -> None:
         _done(await self._platform.post("/payments", json={"order": saga.id, "amount": saga.input["amount"]}))

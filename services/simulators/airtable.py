@@ -1,10 +1,12 @@
 """Airtable's records API in memory (airtable.com/developers/web/api: list-records, errors, rate-limits).
 
+The one formula it knows is ``{field}="value"``, with a backslash before each quote and backslash of the value.
 What goes wrong is decided by the name of the table: "throttled" is answered 429, "unavailable" 503, "slow" late.
 """
 
 import asyncio
 import hmac
+import re
 import time
 import uuid
 from collections import OrderedDict, deque
@@ -25,6 +27,7 @@ MAX_TABLES = 50
 MAX_BATCH = 10
 PAGE_SIZE = 100
 WINDOW_SECONDS = 1.0
+_FORMULA = re.compile(r'\s*\{([^{}]+)\}\s*=\s*"((?:[^"\\]|\\["\\])*)"\s*')
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -82,17 +85,21 @@ class Airtable:
         return guarded
 
     async def list_records(self, request: Request) -> Response:
-        """A page of records, the oldest first, with the ``offset`` of the next page where there is one."""
+        """A page of records, the oldest first, with the ``offset`` of the next page where there is one.
+
+        With ``filterByFormula`` only those of which it is true.
+        """
         try:
             size = web.whole_number(request.query_params.get("pageSize", str(PAGE_SIZE)), "pageSize", 1, PAGE_SIZE)
         except HTTPException as error:
             raise Refusal(422, "INVALID_PAGE_SIZE", str(error.detail)) from None
+        is_wanted = _condition(request.query_params.get("filterByFormula", ""))
         table = self._table(request)
-        names = list(table)
+        names = [name for name, record in table.items() if is_wanted(record["fields"])]
         start = 0
         if offset := request.query_params.get("offset"):
             last = offset.partition("/")[2]
-            if last not in table:
+            if last not in names:
                 raise Refusal(422, "LIST_RECORDS_ITERATOR_NOT_AVAILABLE", "The offset is no longer valid")
             start = names.index(last) + 1
         page = names[start : start + size]
@@ -158,6 +165,17 @@ class Airtable:
             return 0.0
         self._refused_until[base] = now + self._penalty_seconds
         return self._penalty_seconds
+
+
+def _condition(formula: str) -> Callable[[dict[str, Any]], bool]:
+    """Whether a formula is true of the fields of a record; without one all are wanted."""
+    if not formula:
+        return lambda _fields: True
+    found = _FORMULA.fullmatch(formula)
+    if found is None:
+        raise Refusal(422, "INVALID_FILTER_BY_FORMULA", "The formula for filtering records is invalid")
+    field, value = found[1], re.sub(r"\\(.)", r"\1", found[2])
+    return lambda fields: bool(fields.get(field, "") == value)
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The gateway to Airtable keeps below the limit, waits no longer than it may, and loses nothing in batches."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,9 @@ import pytest
 from airtable_gateway import airtable as airtable_module
 from airtable_gateway import limiter as limiter_module
 from airtable_gateway.airtable import Airtable
-from airtable_gateway.app import build
 from airtable_gateway.limiter import Limiter, Throttled
-from simulators.app import build as build_simulators
-from telemetry import Telemetry
+from tests.unit.services.airtable import KEY, Gateway, gateway_to_airtable
 from tests.unit.services.helpers import MakeTelemetry
-from tests.unit.services.servers import serving
-
-KEY = "key-of-a-test"
-Conversation = Callable[[httpx.AsyncClient], Awaitable[Any]]
-
-
-class Gateway:
-    """The gateway in front of a simulated Airtable."""
-
-    def __init__(self, url: str, telemetry: Telemetry) -> None:
-        self._url = url
-        self.value = telemetry.metrics.registry.get_sample_value
-
-    def talk(self, conversation: Conversation) -> Any:
-        """A conversation with a client of its own."""
-
-        async def run() -> Any:
-            async with httpx.AsyncClient(base_url=self._url, timeout=30, trust_env=False) as client:
-                return await conversation(client)
-
-        return asyncio.run(run())
-
-
-@contextmanager
-def gateway_to_airtable(make_telemetry: MakeTelemetry, folder: Path, token: str = KEY) -> Iterator[Gateway]:
-    """Airtable accepts KEY; the gateway sends ``token``."""
-    (folder / "key").write_text(KEY)
-    (folder / "token").write_text(token)
-    key = str(folder / "key")
-    with serving(build_simulators(make_telemetry(PROVIDER_API_KEY_FILE=key, AIRTABLE_TOKEN_FILE=key))) as simulators:
-        telemetry = make_telemetry(UPSTREAM_SIMULATORS=simulators, AIRTABLE_TOKEN_FILE=str(folder / "token"))
-        with serving(build(telemetry)) as url:
-            yield Gateway(url, telemetry)
 
 
 @pytest.fixture
@@ -104,6 +68,19 @@ def test_records_are_written_in_batches_and_read_in_pages(gateway: Gateway, monk
     assert gateway.value("airtable_requests_total", {"operation": "list", "status": "200"}) == 3
 
 
+def test_a_record_is_found_by_a_value_whatever_is_in_it(gateway: Gateway) -> None:
+    names = ["plain", 'a"b', "a'b", "a\\", '\\"', "}{name}", '" & {name} & "', "dünn "]
+
+    async def converse(client: httpx.AsyncClient) -> list[Any]:
+        records = [{"fields": {"name": name}} for name in names]
+        await client.post("/records?table=names", json={"records": records})
+        queries = [{"table": "names", "field": "name", "value": name} for name in names]
+        return [(await client.get("/records", params=query)).json()["records"] for query in queries]
+
+    found = [[record["fields"]["name"] for record in records] for records in gateway.talk(converse)]
+    assert found == [[name] for name in names]
+
+
 def test_a_record_is_made_and_deleted_and_what_airtable_refuses_is_passed_on(gateway: Gateway) -> None:
     async def converse(client: httpx.AsyncClient) -> list[httpx.Response]:
         made = await client.post("/records", json={"fields": {"n": 1}})
@@ -115,10 +92,15 @@ def test_a_record_is_made_and_deleted_and_what_airtable_refuses_is_passed_on(gat
             await client.post("/records", json={"records": []}),
             await client.get("/records?limit=501"),
             await client.get("/records?table=a%2Fb"),
+            await client.get("/records?field=a"),
+            await client.get("/records?value=a"),
+            await client.get("/records?value=a&field=a%7D"),
+            await client.get("/records?field=a&value=%0A"),
+            await client.get("/records?field=a&value=" + 201 * "a"),
         ]
 
     answers = gateway.talk(converse)
-    assert [answer.status_code for answer in answers] == [201, 200, 404, 422, 400, 400, 400]
+    assert [answer.status_code for answer in answers] == [201, 200, 404, 422, *[400] * 8]
     assert "Could not find field" in answers[3].json()["error"]["message"]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from saga_orchestrator import engine
 from saga_orchestrator.saga import Saga
 from saga_orchestrator.steps import Steps
 from telemetry import Telemetry, TimedOut
+from tests.unit.services.airtable import gateway_to_airtable
 from tests.unit.services.helpers import Browser, MakeTelemetry
 from tests.unit.services.memory_sagas import MemoryStore
 
@@ -36,7 +38,7 @@ class Behind:
             return httpx.Response(status, json={"error": "as told"})
         body = json.loads(request.content) if request.content else {}
         found: Callable[[], httpx.Response] = {
-            "GET records": lambda: httpx.Response(200, json={"records": list(self.records.values())}),
+            "GET records": lambda: self._list(request.url.params),
             "POST records": lambda: self._create(body["fields"]),
             "DELETE records": lambda: httpx.Response(200 if self.records.pop(name, None) else 404, json={}),
             "POST payments": lambda: self._pay(body),
@@ -45,6 +47,10 @@ class Behind:
             "DELETE jobs": lambda: httpx.Response(200 if self.jobs.pop(name, None) else 404, json={}),
         }[f"{request.method} {kind}"]
         return found()
+
+    def _list(self, query: httpx.QueryParams) -> httpx.Response:
+        wanted = (one for one in self.records.values() if one["fields"].get(query["field"]) == query["value"])
+        return httpx.Response(200, json={"records": list(wanted)[: int(query["limit"])]})
 
     def _create(self, fields: dict[str, Any]) -> httpx.Response:
         name = f"rec{len(self.records)}"
@@ -183,6 +189,32 @@ def test_a_step_that_is_done_again_changes_nothing(
     asyncio.run(go())
     assert len(behind.records) == 2
     assert len(behind.jobs) == 2
+
+
+def test_a_record_is_found_among_many_and_not_made_twice(
+    make_telemetry: MakeTelemetry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = make_telemetry()
+    saga = Saga("a" * 32, "order", {"item": "book", "amount": 1}, {}, 0)
+
+    async def go(client: httpx.AsyncClient) -> None:
+        async def count() -> int:
+            return len((await client.get("/records?limit=500")).json()["records"])
+
+        monkeypatch.setattr(telemetry, "client", lambda _name: client)
+        record = Steps(telemetry, Store().may_refund).kinds()["order"][0]
+        others = [{"fields": {"saga": f"{n:032}"}} for n in range(150)]
+        for start in range(0, len(others), 50):
+            assert (await client.post("/records", json={"records": others[start : start + 50]})).status_code == 201
+        made = await record.act(saga, False)
+        assert await record.act(saga, True) == made
+        assert await count() == 151
+        assert record.compensate is not None
+        await record.compensate(saga)
+        assert await count() == 150
+
+    with gateway_to_airtable(make_telemetry, tmp_path) as gateway:
+        gateway.talk(go)
 
 
 def test_a_parcel_that_waits_too_long_is_not_known_to_be_sent(

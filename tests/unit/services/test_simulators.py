@@ -179,6 +179,37 @@ def test_records_come_in_pages() -> None:
 
 
 @pytest.mark.parametrize(
+    ("formula", "found"),
+    [
+        ("", [0, 1, 2, 3]),
+        ('{name}="a"', [0, 2]),
+        ('{name} = "a"', [0, 2]),
+        ('{name}="A"', []),
+        ('{name}=""', [3]),
+        (r'{name}="\"\\"', [1]),
+        ('{n}="0"', []),
+    ],
+)
+def test_records_are_filtered_by_a_formula_before_they_come_in_pages(formula: str, found: list[int]) -> None:
+    base = Base()
+    records = [{"fields": {"n": n, "name": name}} for n, name in enumerate(["a", '"\\', "a"])]
+    base.ask("POST", json={"records": [*records, {"fields": {"n": 3}}]})
+    query = {"pageSize": "1", "filterByFormula": formula}
+    pages = [base.ask(params=query).json()]
+    while "offset" in pages[-1]:
+        pages.append(base.ask(params=query | {"offset": pages[-1]["offset"]}).json())
+    assert [record["fields"]["n"] for page in pages for record in page["records"]] == found
+
+
+@pytest.mark.parametrize(
+    "formula", ["name", '{name}="a', '{name}="a"b"', r'{name}="a\"', r'{name}="\n"', '{}="a"', 'OR({name}="a", 1)']
+)
+def test_a_formula_that_airtable_or_its_simulator_does_not_know_is_refused(formula: str) -> None:
+    answer = Base().ask(params={"filterByFormula": formula})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "INVALID_FILTER_BY_FORMULA")
+
+
+@pytest.mark.parametrize(
     ("body", "kind"),
     [
         ({"fields": {}}, "INVALID_REQUEST_MISSING_FIELDS"),
