@@ -55,9 +55,15 @@ class Steps:
         return compensate
 
     async def _find(self, table: str, saga: str) -> str | None:
-        """The record of a saga, found by its field: Airtable takes no key of ours."""
+        """The record of a saga, found by its field: Airtable takes no key of ours.
+
+        Raises TimedOut also where the search is refused: that does not say that there is none.
+        """
         wanted = {"table": table, "field": "saga", "value": saga, "limit": "1"}
-        found = _done(await self._airtable.get("/records", params=wanted))["records"]
+        try:
+            found = _done(await self._airtable.get("/records", params=wanted))["records"]
+        except StepFailed as error:
+            raise TimedOut("airtable-gateway", str(error)) from error
         return str(found[0]["id"]) if found else None
 
     async def _pay(self, saga: Saga, _again: bool) -> None:

@@ -217,6 +217,17 @@ def test_a_record_is_found_among_many_and_not_made_twice(
         gateway.talk(go)
 
 
+def test_a_record_that_cannot_be_looked_for_may_be_there(
+    make_telemetry: MakeTelemetry, behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry: Telemetry = make_telemetry()
+    monkeypatch.setattr(telemetry, "client", behind.client)
+    behind.failing["GET /records"] = 429
+    record = Steps(telemetry, Store().may_refund).kinds()["order"][0]
+    with pytest.raises(TimedOut):
+        asyncio.run(record.act(Saga("a" * 32, "order", {"item": "book"}, {}, 0), True))  # type: ignore[arg-type]
+
+
 def test_a_parcel_that_waits_too_long_is_not_known_to_be_sent(
     make_telemetry: MakeTelemetry, behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
