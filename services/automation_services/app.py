@@ -158,8 +158,12 @@ def _source(body: dict[str, Any]) -> dict[str, str]:
     source = {field: web.text(body, field, 200) for field in ("repository", "ref", "path")}
     if not _REPOSITORY.fullmatch(source["repository"]):
         raise HTTPException(400, "repository must be owner/name")
-    if not _PATH.fullmatch(source["path"]) or ".." in source["path"]:
+    if not _PATH.fullmatch(source["path"]):
         raise HTTPException(400, "path must be the path of a file in the repository")
+    for field in ("repository", "path"):
+        # They become the path of a URL, in which these lead elsewhere.
+        if {".", ".."}.intersection(source[field].split("/")):
+            raise HTTPException(400, f'{field} must not have "." or ".." between its slashes')
     return source
 
 

@@ -77,7 +77,7 @@ FINE: list[tuple[str, dict[str, Any]]] = [
     ("/jobs", {"kind": "workflow", "name": "fulfilment", "content": "book"}),
     ("/jobs", {"kind": "review", "name": "push", "content": "fine"}),
     ("/upgrades", {"manifest": "requirements.txt", "content": "flask==3.0.3\n"}),
-    ("/upgrades", {"manifest": "go.mod", "repository": "o/r", "ref": "main", "path": "cmd/go.mod"}),
+    ("/upgrades", {"manifest": "go.mod", "repository": "o/.r..s", "ref": "main", "path": "..cmd/go.mod"}),
     ("/proofs", {"claim": "tautology", "formula": "p | !p"}),
     ("/digests", {"channel": "team"}),
 ]
@@ -101,7 +101,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("/upgrades", {"manifest": "Cargo.toml", "content": ""}),
     ("/upgrades", {"manifest": "go.mod", "content": "", "across_majors": 1}),
     ("/upgrades", {"manifest": "go.mod", "repository": "o/r/../s", "ref": "main", "path": "go.mod"}),
+    ("/upgrades", {"manifest": "go.mod", "repository": "o/..", "ref": "main", "path": "go.mod"}),
+    ("/upgrades", {"manifest": "go.mod", "repository": "o/.", "ref": "main", "path": "go.mod"}),
     ("/upgrades", {"manifest": "go.mod", "repository": "o/r", "ref": "main", "path": "../go.mod"}),
+    ("/upgrades", {"manifest": "go.mod", "repository": "o/r", "ref": "main", "path": "cmd/./go.mod"}),
     ("/proofs", {"claim": "divination", "formula": "p"}),
     ("/digests", {"channel": "invented"}),
 ]
