@@ -124,7 +124,7 @@ class Jobs:
         except JobTooLong as error:
             raise HTTPException(400, str(error)) from None
         state = None
-        if "wait" in request.query_params:
+        if request.query_params.get("wait") == "1":
             state = await self._controller.wait(job, WAIT_SECONDS)
         if state is None or state["state"] not in FINAL:
             return JSONResponse({"id": job, "state": "queued"}, 202)

@@ -186,6 +186,14 @@ def test_a_job_sent_twice_under_one_id_is_done_once(
     serve(make_telemetry(**RARELY), monkeypatch, scenario)
 
 
+def test_only_wait_1_waits(make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(client: httpx.AsyncClient, _memory: Memory) -> None:
+        answers = [await client.post(f"/jobs?wait={wait}", json=FINE[0][1]) for wait in ("1", "0", "")]
+        assert [answer.status_code for answer in answers] == [201, 202, 202]
+
+    serve(make_telemetry(**RARELY), monkeypatch, scenario)
+
+
 def test_a_job_that_failed_is_answered_with_its_id_and_what_shows_why(
     make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
