@@ -65,7 +65,8 @@ class Limiter:
     def __init__(self, store: RedisStore, settings: Settings) -> None:
         self._store = store
         self._limits = {
-            name: int(settings.number(f"RATE_LIMIT_{name.upper()}", str(limit))) for name, limit in CLASSES.items()
+            name: settings.whole_number(f"RATE_LIMIT_{name.upper()}", str(limit), minimum=1)
+            for name, limit in CLASSES.items()
         }
 
     async def spend(self, kind: str, client: str) -> Allowance | None:

@@ -20,7 +20,7 @@ from api_gateway.guard import Guard
 from api_gateway.limits import CLASSES, WINDOW_SECONDS
 from api_gateway.misses import THRESHOLD
 from api_gateway.suspicion import MAX_LENGTH, REASONS, suspicion
-from telemetry import Telemetry, Unreachable, onward, web
+from telemetry import SettingsError, Telemetry, Unreachable, onward, web
 from telemetry.forwarded import Proxies
 from telemetry.redis_store import RedisStore
 from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
@@ -201,6 +201,12 @@ def test_each_class_of_client_has_a_limit_of_its_own(make_telemetry: MakeTelemet
         "login": 1,
         "webhook": 0,
     }
+
+
+@pytest.mark.parametrize("limit", ["0", "0.5", "1.5"])
+def test_a_limit_that_refuses_everyone_or_is_no_count_is_refused(make_telemetry: MakeTelemetry, limit: str) -> None:
+    with pytest.raises(SettingsError, match=f"^RATE_LIMIT_LOGIN={limit}: must be a whole number of at least 1$"):
+        guarded(make_telemetry(RATE_LIMIT_LOGIN=limit), Counting())
 
 
 def test_without_redis_requests_pass_unlimited(make_telemetry: MakeTelemetry) -> None:
