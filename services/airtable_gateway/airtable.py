@@ -9,7 +9,7 @@ import httpx
 
 from airtable_gateway.limiter import Limiter, Throttled
 from telemetry import DependencyError, Telemetry, get_logger
-from telemetry.client import ObservedTransport
+from telemetry.client import ObservedTransport, retry_after
 
 BASE = "appLookout"
 # airtable.com/developers/web/api/rate-limits: of a base, and how long all is refused where it was exceeded.
@@ -92,7 +92,7 @@ class Airtable:
             answer = await self._send(operation, method, path, options)
             if answer.status_code == 429:
                 self._throttled.inc()
-                wait = _retry_after(answer)
+                wait = min(retry_after(answer.headers, PENALTY_SECONDS), 2 * PENALTY_SECONDS)
                 self._limiter.pause(wait)
                 if wait > MAX_WAIT_SECONDS or attempt == ATTEMPTS:
                     raise Throttled(wait)
@@ -145,13 +145,6 @@ def _equals(field: str, value: str) -> str:
     """The formula that is true of records whose ``field``, a plain name, has the text ``value``, whatever is in it."""
     quoted = value.replace("\\", r"\\").replace('"', r"\"")
     return f'{{{field}}}="{quoted}"'
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    try:
-        return min(max(float(answer.headers["retry-after"]), 0.0), 2 * PENALTY_SECONDS)
-    except (KeyError, ValueError):
-        return PENALTY_SECONDS
 
 
 def _message(answer: httpx.Response) -> str:

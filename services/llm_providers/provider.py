@@ -7,6 +7,7 @@ import httpx
 
 from llm_providers.completion import Completion, Delta, Dialect, Limit, StreamError
 from llm_providers.errors import ProviderError, ProviderFailed, ProviderRefused, ProviderThrottled
+from telemetry.client import retry_after
 
 DEFAULT_RETRY_AFTER_SECONDS = 1.0
 MAX_REASON = 200
@@ -65,16 +66,8 @@ class Provider:
     def _error(self, response: httpx.Response) -> ProviderError:
         code, reason = response.status_code, response.text[:MAX_REASON]
         if code == 429:
-            return ProviderThrottled(self.name, code, reason, retry_after(response.headers))
+            wait = retry_after(response.headers, DEFAULT_RETRY_AFTER_SECONDS)
+            return ProviderThrottled(self.name, code, reason, wait)
         if code < 500:
             return ProviderRefused(self.name, code, reason)
         return ProviderFailed(self.name, code, reason)
-
-
-def retry_after(headers: httpx.Headers) -> float:
-    """Seconds of Retry-After, never negative; a date in it, which no provider sends, counts as absent."""
-    try:
-        seconds = float(headers.get("retry-after", DEFAULT_RETRY_AFTER_SECONDS))
-    except ValueError:
-        return DEFAULT_RETRY_AFTER_SECONDS
-    return max(seconds, 0.0) if seconds < float("inf") else DEFAULT_RETRY_AFTER_SECONDS

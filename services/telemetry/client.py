@@ -1,5 +1,6 @@
 """HTTP client of a declared dependency: client spans, trace context and ids out, circuit breaker, retries."""
 
+import math
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -131,6 +132,15 @@ def _is_of_another(response: httpx.Response) -> bool:
 def _may_come_twice(request: httpx.Request) -> bool:
     # A body that is read from somewhere cannot be read again.
     return request.method in IDEMPOTENT and isinstance(request.stream, httpx.ByteStream)
+
+
+def retry_after(headers: httpx.Headers, default: float) -> float:
+    """Seconds of Retry-After, never negative; ``default`` where it is absent or no finite number, such as a date."""
+    try:
+        seconds = float(headers["retry-after"])
+    except (KeyError, ValueError):
+        return default
+    return max(seconds, 0.0) if math.isfinite(seconds) else default
 
 
 @cache

@@ -127,9 +127,12 @@ def test_only_reading_is_tried_again_after_a_server_error(gateway: Gateway, meth
     assert gateway.value("airtable_requests_total", {"operation": operation, "status": "503"}) == asked
 
 
-def test_a_429_without_a_time_counts_as_the_documented_thirty_seconds(make_telemetry: MakeTelemetry) -> None:
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "nan"}])
+def test_a_429_without_a_time_counts_as_the_documented_thirty_seconds(
+    make_telemetry: MakeTelemetry, headers: dict[str, str]
+) -> None:
     telemetry = make_telemetry()
-    answers = iter([httpx.Response(429, json={"errors": []})])
+    answers = iter([httpx.Response(429, json={"errors": []}, headers=headers)])
 
     async def converse() -> list[float]:
         waits = []

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from telemetry import CircuitOpen, DependencyError, Telemetry, TimedOut, Unreachable, ids
 from telemetry.breaker import FAILURES_TO_OPEN, STATES, Breakers
-from telemetry.client import ATTEMPTS
+from telemetry.client import ATTEMPTS, retry_after
 from telemetry.metrics import Metrics
 from tests.unit.services.helpers import Browser, MakeTelemetry
 
@@ -250,6 +250,24 @@ def test_a_service_says_which_dependency_failed_it(make_telemetry: MakeTelemetry
 
     answer = Browser(make_telemetry().app([Route("/", pay)])).get("/")
     assert (answer.status_code, answer.headers["x-failed-dependency"]) == (502, "bank")
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("2", 2),
+        ("0.5", 0.5),
+        ("-1", 0),
+        ("nan", 7),
+        ("inf", 7),
+        ("-inf", 7),
+        ("", 7),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 7),
+    ],
+)
+def test_a_time_to_wait_is_finite_and_not_negative(told: str, seconds: float) -> None:
+    assert retry_after(httpx.Headers({"retry-after": told}), 7) == seconds
+    assert retry_after(httpx.Headers(), 7) == 7
 
 
 def test_calls_carry_the_ids_in_their_spans(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
