@@ -5,11 +5,13 @@
     GET /sagas/{saga}   how it stands
 
 The first two answer 201 where the saga is completed, 409 where it was compensated, 500 where a compensation failed
-too, 202 where another orchestrator goes on with it. An amount over 1000 is declined by the second step of an order,
-the item "unshippable" by the third; a second refund of an order by its last. A saga outlives its orchestrator:
-whatever runs then goes on with it, after LEASE_SECONDS. Needs REDIS_URL, REDIS_PASSWORD_FILE,
-UPSTREAM_AIRTABLE_GATEWAY, UPSTREAM_PLATFORM_SERVICES, UPSTREAM_AUTOMATION_SERVICES.
+too, 202 where another orchestrator goes on with it. The last two answer 410 where the saga cannot be read. An amount
+over 1000 is declined by the second step of an order, the item "unshippable" by the third; a second refund of an order
+by its last. A saga outlives its orchestrator: whatever runs then goes on with it, after LEASE_SECONDS. Needs REDIS_URL,
+REDIS_PASSWORD_FILE, UPSTREAM_AIRTABLE_GATEWAY, UPSTREAM_PLATFORM_SERVICES, UPSTREAM_AUTOMATION_SERVICES.
 """
+
+from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,12 +20,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from saga_orchestrator.engine import Sagas
-from saga_orchestrator.saga import COMPENSATED, COMPLETED, FAILED, Saga, Store
+from saga_orchestrator.saga import COMPENSATED, COMPLETED, FAILED, Saga, SagaUnreadable, Store
 from saga_orchestrator.steps import Steps
 from saga_orchestrator.store import RedisSagas
 from telemetry import Telemetry, web
 
 STATUS = {COMPLETED: 201, COMPENSATED: 409, FAILED: 500, None: 202}
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Orders:
@@ -56,6 +59,18 @@ class Orders:
         return JSONResponse(found.body())
 
 
+def _reading(handler: Handler) -> Handler:
+    """``handler``, with an answer of its own where the saga that it asks for cannot be read."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except SagaUnreadable:
+            return web.failure(410, "saga_unreadable", "what is stored of this saga cannot be read")
+
+    return answer
+
+
 def _answer(saga: Saga) -> Response:
     return JSONResponse(saga.body(), STATUS[saga.outcome])
 
@@ -69,7 +84,7 @@ def build(telemetry: Telemetry) -> ASGIApp:
     return telemetry.app(
         [
             Route("/sagas", orders.place, methods=["POST"]),
-            Route("/refunds", orders.refund, methods=["POST"]),
-            Route("/sagas/{saga}", orders.show, methods=["GET"]),
+            Route("/refunds", _reading(orders.refund), methods=["POST"]),
+            Route("/sagas/{saga}", _reading(orders.show), methods=["GET"]),
         ]
     )

@@ -16,6 +16,10 @@ class SagaTaken(Exception):
     """Another orchestrator goes on with this saga: leave it alone."""
 
 
+class SagaUnreadable(Exception):
+    """What is stored of a saga is not ours, or of another version; the message says why."""
+
+
 @dataclass(slots=True)
 class Saga:
     """One saga under way; all of it is stored after each step.
@@ -87,7 +91,7 @@ class Store(Protocol):
         """Take one in hand that nobody has; one that cannot be read is set aside, once and for all."""
 
     async def load(self, saga: str) -> Saga | None:
-        """A saga, None where it is unknown or forgotten."""
+        """A saga, None where it is unknown or forgotten. Raises SagaUnreadable."""
 
     async def open(self) -> int:
         """How many sagas have no outcome yet."""

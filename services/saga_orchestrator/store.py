@@ -11,7 +11,7 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
-from saga_orchestrator.saga import Saga, SagaTaken
+from saga_orchestrator.saga import Saga, SagaTaken, SagaUnreadable
 from telemetry import get_logger
 from telemetry.redis_store import RedisStore
 
@@ -118,13 +118,13 @@ class RedisSagas:
         saga, data = found
         try:
             return _read(data)
-        except ValueError as error:
+        except SagaUnreadable as error:
             await self._eval(_SET_ASIDE, [OPEN, DEAD], saga)
             log.error("saga cannot be read, and is set aside", id=saga, error=str(error))
             return None
 
     async def load(self, saga: str) -> Saga | None:
-        """A saga, None where it is unknown or ended more than KEPT_SECONDS ago."""
+        """A saga, None where it is unknown or ended more than KEPT_SECONDS ago. Raises SagaUnreadable."""
         data = await self._store.call("HGET", _key(saga), "data")
         return None if data is None else _read(data)
 
@@ -155,12 +155,12 @@ def _data(saga: Saga) -> str:
 
 
 def _read(data: str) -> Saga:
-    """Raises ValueError where it is not ours, or of another version."""
+    """Raises SagaUnreadable."""
     try:
         saga = Saga(**json.loads(data))
-    except (TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SagaUnreadable(str(error)) from error
     for field in ("input", "headers", "outputs"):
         if not isinstance(getattr(saga, field), dict):
-            raise ValueError(f"{field} is no object")
+            raise SagaUnreadable(f"{field} is no object")
     return saga

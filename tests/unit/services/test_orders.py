@@ -171,6 +171,22 @@ def test_only_a_completed_order_can_be_refunded(browser: Browser) -> None:
         assert browser.post("/refunds", json={"order": order}).status_code == 404
 
 
+@pytest.mark.parametrize("data", ["{", "null", '{"id": "a", "of": "another version"}'])
+def test_a_saga_that_cannot_be_read_is_answered_with_410(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch, behind: Behind, data: str
+) -> None:
+    class Redis:
+        async def call(self, *_asked: Any) -> str:
+            return data
+
+    telemetry = make_telemetry()
+    monkeypatch.setattr(telemetry, "redis", Redis)
+    monkeypatch.setattr(telemetry, "client", behind.client)
+    browser = Browser(module.build(telemetry))
+    for answer in (browser.get("/sagas/a"), browser.post("/refunds", json={"order": "a"})):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (410, "saga_unreadable")
+
+
 def test_a_step_that_is_done_again_changes_nothing(
     make_telemetry: MakeTelemetry, behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

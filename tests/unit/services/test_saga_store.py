@@ -8,7 +8,7 @@ import pytest
 
 from saga_orchestrator import engine
 from saga_orchestrator.engine import Sagas
-from saga_orchestrator.saga import Saga, SagaTaken
+from saga_orchestrator.saga import Saga, SagaTaken, SagaUnreadable
 from saga_orchestrator.store import RedisSagas
 from tests.unit.services.helpers import LogLines, MakeTelemetry
 from tests.unit.services.memory_sagas import Shop, ended, until
@@ -77,6 +77,9 @@ def test_a_saga_that_cannot_be_read_is_set_aside_and_told_once(
             for _ in range(3 * len(UNREADABLE)):
                 assert await store.claim() is None
                 await asyncio.sleep(0.01)
+            for saga in UNREADABLE:
+                with pytest.raises(SagaUnreadable):
+                    await store.load(saga)
             await telemetry.measure()
             assert await redis.call("HGET", "saga:broken", "data") == "{"
             # An operator has mended it.
