@@ -126,6 +126,16 @@ def test_errors_vitals_and_views_of_a_real_browser_arrive_with_plausible_values(
     assert risen['frontend_user_events_total{event="form_submitted"}'] == 2
 
 
+def test_errors_that_are_too_long_for_one_report_arrive_in_several(stack: Project, page: Page) -> None:
+    before = samples(stack)
+    page.goto("/chat")
+    # Three bytes each in UTF-8, 30 KiB in all.
+    page.evaluate("() => { for (let n = 0; n < 20; n += 1) Promise.reject('語'.repeat(500)); }")
+    page.close()
+    errors = 'frontend_errors_total{kind="promise"}'
+    assert moved(stack, before, lambda risen: risen.get(errors, 0) >= 20)[errors] == 20
+
+
 def test_the_trace_and_the_logs_of_a_call_begin_in_the_browser(stack: Project, page: Page) -> None:
     before = samples(stack)
     page.goto("/chat")

@@ -2,7 +2,9 @@
 import { visit } from "/static/ids.js";
 import { observeVitals } from "/static/vitals.js";
 
+// The bounds of /events.
 const MAX_EVENTS = 50;
+const MAX_BYTES = 16384;
 const MAX_ERRORS = 20;
 const SEND_AFTER = 1000;
 const RAGE_CLICKS = 3;
@@ -16,14 +18,23 @@ let errors = 0;
 let timer;
 let clicks = [];
 
+/** Send some events, in as many parts as the service takes them; one alone is never too long. */
+function deliver(some) {
+  // Only with this type does another site's page need a permission that it does not get.
+  const body = new Blob([JSON.stringify({ visit: visit().id, page, events: some })], { type: "application/json" });
+  if (some.length > 1 && (some.length > MAX_EVENTS || body.size > MAX_BYTES)) {
+    const half = some.length >> 1;
+    deliver(some.slice(0, half));
+    deliver(some.slice(half));
+  } else {
+    navigator.sendBeacon("/events", body);
+  }
+}
+
 function send() {
   clearTimeout(timer);
   timer = undefined;
-  while (events.length) {
-    const body = JSON.stringify({ visit: visit().id, page, events: events.splice(0, MAX_EVENTS) });
-    // Only with this type does another site's page need a permission that it does not get.
-    navigator.sendBeacon("/events", new Blob([body], { type: "application/json" }));
-  }
+  if (events.length) deliver(events.splice(0));
 }
 
 function add(event) {

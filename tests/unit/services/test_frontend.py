@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from frontend import pages
 from frontend.app import build
-from frontend.events import BURST, validate
+from frontend.events import BURST, MAX_BODY_BYTES, MAX_EVENTS, validate
 from frontend.rate import MAX_CLIENTS, Buckets
 from telemetry import Telemetry
 from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
@@ -133,6 +134,12 @@ def test_what_browsers_report_is_counted_and_bounded(make_telemetry: MakeTelemet
     too_long = browser.post("/events", content=b"x" * 17_000, headers={"content-type": "application/json"})
     assert too_long.status_code == 413
     assert value("frontend_errors_total", {"kind": "script"}) == 1
+
+
+def test_the_page_keeps_to_the_bounds_of_a_report() -> None:
+    script = (Path(pages.__file__).parent / "static" / "report.js").read_text()
+    found = dict(re.findall(r"^const (MAX_EVENTS|MAX_BYTES) = (\d+);$", script, re.MULTILINE))
+    assert found == {"MAX_EVENTS": str(MAX_EVENTS), "MAX_BYTES": str(MAX_BODY_BYTES)}
 
 
 def test_an_error_of_a_browser_is_logged_under_its_visit_and_masked(
