@@ -204,6 +204,17 @@ def test_the_policy_of_the_page_stops_what_does_not_belong_to_it_and_reports_it(
     assert risen['frontend_errors_total{kind="csp"}'] >= 2
 
 
+def test_a_job_whose_result_was_dropped_has_ended(page: Page) -> None:
+    job, why = "job-of-a-test", "the result has made room for newer jobs"
+    dropped = {"error": {"code": "result_dropped", "message": why}, "id": job, "state": "succeeded"}
+    page.route("**/api/jobs", lambda route: route.fulfill(status=202, json={"id": job, "state": "queued"}))
+    page.route(f"**/api/jobs/{job}", lambda route: route.fulfill(status=410, json=dropped))
+    page.goto("/jobs")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#started td[data-state=succeeded]")).to_be_visible()
+    expect(page.locator("#started td").last).to_have_text(why)
+
+
 def test_a_person_registers_logs_in_and_out(page: Page, stack: Project) -> None:
     email = f"person-{stack.stack.project}@lookout.invalid"
     page.goto("/account")

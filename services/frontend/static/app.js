@@ -86,11 +86,12 @@ async function watch(id, state, result) {
   for (let polls = 0; polls < POLLS; polls += 1) {
     await new Promise((resolve) => { setTimeout(resolve, POLL_EVERY); });
     const answer = await call("GET", `/jobs/${id}`);
-    if (answer.ok) {
+    // 410 has the state as well; only the result is gone.
+    if (answer.ok || answer.status === 410) {
       state.textContent = answer.body.state;
       state.dataset.state = answer.body.state;
       if (finished(answer.body)) {
-        result.textContent = JSON.stringify(answer.body.result);
+        result.textContent = answer.ok ? JSON.stringify(answer.body.result) : answer.message;
         return;
       }
     }
