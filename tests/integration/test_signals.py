@@ -13,6 +13,7 @@ import yaml
 from lookout.model import load
 from lookout.project import Project
 from lookout.render import ROOT
+from lookout.verify.http import get_json
 from lookout.verify.polling import NotYet, poll_until
 from tests.integration.journeys import JOURNEYS, kept_traceparent, travel
 
@@ -109,6 +110,13 @@ def test_the_log_line_of_a_request_is_found_by_its_correlation_id_with_its_trace
     assert line["trace_id"] == traceparent.split("-")[1]
     assert line["correlation_id"] == correlation
     assert line["service"] == service
+
+
+def test_no_label_of_a_log_line_names_what_is_new_with_each_container_or_request(stack: Project) -> None:
+    known = {"job", "project", "service", "service_name", "stream", "level", "audit"}
+    found = set(get_json(f"{stack.live.url('loki')}/loki/api/v1/labels")["data"])
+    assert "service" in found
+    assert found <= known
 
 
 @pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.name)
