@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +111,7 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         environment_of=lambda service: _environment_of(stack, service, resource),
         ports=lambda name: _ports(stack, name),
         store_exporters=", ".join(f"otlphttp/{store}" for store in stack.traces.stores),
-        grafana_url=stack.url_of("grafana"),
+        links=partial(_links, stack),
         receivers=notify.receivers(stack),
         targets=_targets(stack),
         secrets_of=lambda service: secrets.of_service(stack, service),
@@ -160,6 +161,19 @@ def _headed(target: str, text: str, source: str) -> str:
         first, rest = text.split("\n", 1)
         return f"{first}\n{header}{rest}"
     return header + text
+
+
+def _links(stack: Stack, alert: str, service: str | None = "{{ $labels.service }}") -> dict[str, str]:
+    """The annotations of an alert that lead on: to its runbook and, where Grafana is published, to a dashboard.
+
+    The dashboard shows one service, that of the alert unless another is named; with None it shows all.
+    """
+    runbook = {"runbook_url": f"{stack.links.runbooks}/{alert}.md"}
+    grafana = stack.url_of("grafana")
+    if grafana is None:
+        return runbook
+    chosen = "" if service is None else f"?var-service={service}"
+    return {**runbook, "dashboard_url": f"{grafana}/d/overview{chosen}"}
 
 
 def _digest(files: Mapping[str, str], folder: str) -> str:

@@ -70,8 +70,27 @@ def test_what_needs_a_server_that_is_left_out_goes_with_it(stack: Stack) -> None
     assert not [path for path in files if path.startswith(("grafana/", "loki/"))]
     assert "grafana" not in yaml.safe_load(files["compose.yaml"])["services"]
     assert "grafana" not in files["prometheus/targets/servers.yml"]
-    assert "dashboard_url" not in files["prometheus/rules/availability.rules.yml"]
+    assert not [path for path, text in files.items() if path.startswith("prometheus/") and "dashboard_url" in text]
     assert "grafana_admin" not in files["bootstrap.sh"]
+
+
+def test_every_alert_leads_to_its_runbook_and_to_a_dashboard(stack: Stack) -> None:
+    files = render(stack)
+    rules = [
+        rule
+        for path, text in files.items()
+        if path.endswith(".rules.yml")
+        for group in yaml.safe_load(text)["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert rules
+    for rule in rules:
+        annotations = rule["annotations"]
+        assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}, rule["alert"]
+        assert annotations["runbook_url"] == f"{stack.links.runbooks}/{rule['alert']}.md"
+        address, _, uid = annotations["dashboard_url"].partition("?")[0].rpartition("/d/")
+        assert (address, f"grafana/dashboards/{uid}.json" in files) == (stack.url_of("grafana"), True), rule["alert"]
 
 
 def test_only_the_proxy_holds_the_socket_and_only_the_discoverer_reaches_it(stack: Stack) -> None:
