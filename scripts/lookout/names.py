@@ -8,6 +8,7 @@ JOB_SERVICES: Final = "services"
 JOB_LIVE: Final = "services-live"
 JOB_SERVERS: Final = "servers"
 JOB_SLOW: Final = "servers-slow"
+JOB_SPANS: Final = "spans"
 JOB_PROBES: Final = "http-probes"
 
 UID_PROMETHEUS: Final = "prometheus"

@@ -62,6 +62,11 @@ def test_no_file_holds_a_time_or_a_path_of_this_machine(stack: Stack) -> None:
     assert not [path for path, text in render(stack).items() if str(ROOT) in text]
 
 
+def test_every_job_of_prometheus_has_its_name_from_one_place(stack: Stack) -> None:
+    jobs = {job["job_name"] for job in yaml.safe_load(render(stack)["prometheus/prometheus.yml"])["scrape_configs"]}
+    assert jobs == {value for name, value in vars(names).items() if name.startswith("JOB_")}
+
+
 def test_what_needs_a_server_that_is_left_out_goes_with_it(stack: Stack) -> None:
     without = stack.model_copy(
         update={"servers": {name: server for name, server in stack.servers.items() if name not in ("grafana", "loki")}}

@@ -92,7 +92,8 @@ def samples(live: Live, found: Containers) -> tuple[int, Missing]:
     """Each service, in the bundle or outside, has a sample from now."""
     seconds = max(FRESH_SECONDS, 3 * live.stack.scrape.standard.interval.seconds)
     # A bare selector, or timestamp() gives the time of the question.
-    results = live.query('max by (service) (timestamp(up{job="services"}) and up{job="services"} == 1)')
+    up = f'up{{job="{names.JOB_SERVICES}"}}'
+    results = live.query(f"max by (service) (timestamp({up}) and {up} == 1)")
     times = {result["metric"]["service"]: float(result["value"][1]) for result in results}
     fresh = {name for name, at in times.items() if at > since(found, seconds, name, "prometheus")}
     return without((service.name for service in live.stack.services), fresh, "no fresh sample in Prometheus")
