@@ -67,13 +67,8 @@ def render(stack: Stack, images: Mapping[str, ImageUse] | None = None) -> dict[s
     """
     environment = _environment(stack, images or as_written(stack))
     files: dict[str, str] = {}
-    for folder, server in FOLDERS.items():
-        if server not in stack.running:
-            continue
-        for source in sorted((ROOT / folder).rglob("*.j2")):
-            relative = source.relative_to(ROOT)
-            target = "/".join(part for part in relative.parts if part != "templates").removesuffix(".j2")
-            files[target] = _headed(target, environment.get_template(str(relative)).render(), str(relative))
+    for folder in FOLDERS:
+        files |= _folder(environment, stack, folder)
     if "grafana" in stack.running:
         for uid, dashboard in dashboards.build(stack).items():
             files[f"grafana/dashboards/{uid}.json"] = json.dumps(dashboard, indent=2, sort_keys=True) + "\n"
@@ -82,6 +77,22 @@ def render(stack: Stack, images: Mapping[str, ImageUse] | None = None) -> dict[s
         source_name = f"compose/templates/{target}.j2"
         files[target] = _headed(target, environment.get_template(source_name).render(), source_name)
     return dict(sorted(files.items()))
+
+
+def render_folder(stack: Stack, images: Mapping[str, ImageUse], folder: str) -> dict[str, str]:
+    """The same files of one folder of ``FOLDERS`` alone, without dashboards; none where its server does not run."""
+    return _folder(_environment(stack, images), stack, folder)
+
+
+def _folder(environment: jinja2.Environment, stack: Stack, folder: str) -> dict[str, str]:
+    files: dict[str, str] = {}
+    if FOLDERS[folder] not in stack.running:
+        return files
+    for source in sorted((ROOT / folder).rglob("*.j2")):
+        relative = source.relative_to(ROOT)
+        target = "/".join(part for part in relative.parts if part != "templates").removesuffix(".j2")
+        files[target] = _headed(target, environment.get_template(str(relative)).render(), str(relative))
+    return files
 
 
 def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environment:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lookout import engine
-from lookout.checks import alertmanager_routes, loki_config, rendered_current, rule_tests
+from lookout import checks, engine
+from lookout.checks import Report, alertmanager_routes, jaeger_config, loki_config, rendered_current, rule_tests
 from lookout.checks.base import Context, Finding, Skipped
 from lookout.images import Choice, Effective
-from lookout.model import load
+from lookout.model import Stack, load
 from lookout.render import ROOT, as_written, render
 from lookout.write import existing
 
@@ -65,6 +65,62 @@ def test_a_case_without_alerts_is_none_in_which_an_alert_fires(tmp_path: Path) -
     (finding,) = rule_tests.check(context(tmp_path, files={**files, path: yaml.safe_dump(tests)}))
     assert isinstance(finding, Finding)
     assert finding.what == "has no case in which Watchdog fires"
+
+
+def with_stores(stack: Stack, *stores: str) -> Stack:
+    """The model with other trace stores."""
+    return stack.model_copy(update={"traces": stack.traces.model_copy(update={"stores": stores})})
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch, stack: Stack, here: Stack, identity: str) -> tuple[Report, list[str]]:
+    """What a check says where this machine runs ``here``, and the files that its tool got and refused, in order."""
+    seen: list[str] = []
+
+    def tool(_image: str, _entrypoint: str, _arguments: Any, mounts: dict[Path, str], **_options: Any) -> Any:
+        (folder,) = mounts
+        seen.extend(path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()))
+        return subprocess.CompletedProcess([], 1, "no", "")
+
+    monkeypatch.setattr(engine, "tool", tool)
+    chosen = Effective(here, as_written(here), (), (), ())
+    return checks.run_all(stack, chosen, None, lambda _text: None, only=identity), seen
+
+
+def test_where_jaeger_takes_tempos_place_the_collectors_file_of_both_is_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stack = load([ROOT / "stack.yaml"])
+    report, (written, here) = looked_at(monkeypatch, stack, with_stores(stack, "jaeger"), "collector-config")
+    assert ("otlphttp/tempo" in written, "otlphttp/jaeger" in written) == (True, False)
+    assert ("otlphttp/tempo" in here, "otlphttp/jaeger" in here) == (False, True)
+    assert [finding.where for finding in report.findings] == ["rendered/collector", "build/project/collector"]
+
+
+def test_where_jaeger_takes_tempos_place_its_file_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = load([ROOT / "stack.yaml"])
+    report, (here,) = looked_at(monkeypatch, stack, with_stores(stack, "jaeger"), "jaeger-config")
+    assert "jaeger_storage" in here
+    assert ([finding.where for finding in report.findings], report.skipped) == (["build/project/jaeger"], [])
+
+
+def test_nothing_is_checked_twice_where_the_stores_are_those_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = with_stores(load([ROOT / "stack.yaml"]), "jaeger")
+    assert [len(looked_at(monkeypatch, stack, stack, f"{name}-config")[1]) for name in ("collector", "jaeger")] == [
+        1,
+        1,
+    ]
+
+
+def test_jaegers_file_is_skipped_for_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stack = load([ROOT / "stack.yaml"])
+    assert looked_at(monkeypatch, stack, stack, "jaeger-config")[0].skipped == [
+        Skipped("jaeger-config", "no server runs from the image jaeger, by the model or on this machine")
+    ]
+    both = with_stores(stack, "jaeger", "tempo")
+    missing = Choice("jaeger", None, "missing", "it cannot be pulled")
+    chosen = Effective(with_stores(stack, "tempo"), {}, (missing,), (), ())
+    (skip,) = jaeger_config.check(context(tmp_path, stack=both, files=render(both), chosen=chosen))
+    assert str(skip.why if isinstance(skip, Skipped) else skip).startswith("there is no image jaeger: it cannot be")
 
 
 def test_with_an_overlay_rendered_is_not_compared_and_that_is_told(tmp_path: Path) -> None:

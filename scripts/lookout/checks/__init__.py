@@ -14,12 +14,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..images import Effective
 from ..model import Stack
-from ..render import render
+from ..render import render, render_folder
 from ..write import write
 from .base import Context, Finding, Skipped
+
+OF_THE_STORES: Final = ("collector", "jaeger")
+"""Folders that say where traces go, and how they are kept."""
 
 
 @dataclass
@@ -68,7 +72,7 @@ def run_all(
         folder = Path(scratch, "rendered")
         files = render(stack)
         write(files, folder)
-        context = Context(stack, chosen, files, folder, committed)
+        context = Context(stack, chosen, files, folder, committed, here=_here(stack, chosen, Path(scratch, "here")))
         for identity, check in sorted(discovered().items()):
             if only not in (None, identity):
                 continue
@@ -78,3 +82,14 @@ def run_all(
             report.findings += [result for result in results if isinstance(result, Finding)]
             report.ran += not any(isinstance(result, Skipped) for result in results)
     return report
+
+
+def _here(stack: Stack, chosen: Effective, folder: Path) -> Context | None:
+    """What is to be checked besides where this machine has other trace stores than the model."""
+    if chosen.stack.traces.stores == stack.traces.stores:
+        return None
+    files: dict[str, str] = {}
+    for name in OF_THE_STORES:
+        files |= render_folder(chosen.stack, chosen.images, name)
+    write(files, folder)
+    return Context(chosen.stack, chosen, files, folder, None, name="build/project")

@@ -6,6 +6,6 @@ from .base import Context, Finding, Skipped
 
 
 def check(context: Context) -> Iterator[Finding | Skipped]:
-    """Where Jaeger is a trace store, its configuration is accepted by its ``validate`` command."""
+    """Where Jaeger is a trace store, by the model or here, its ``validate`` accepts its configuration."""
     arguments = ["validate", "--config=/etc/jaeger/jaeger.yaml"]
     yield from context.tool("jaeger-config", "jaeger", "/cmd/jaeger/jaeger-linux", arguments, "jaeger", "/etc/jaeger")
