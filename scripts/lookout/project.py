@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from . import engine, images, secrets
+from . import engine, images
 from .engine import Compose, moment, tail
 from .errors import Unsatisfied, WrongUsage
 from .model import Stack, load
@@ -120,14 +120,8 @@ def _copy(source: Path, target: Path) -> None:
 def _given_secrets(stack: Stack, root: Path) -> list[Path]:
     """The secrets of receivers, as the user gave them.
 
-    Raises WrongUsage naming each that is missing or empty, or that has the name of one that is generated.
+    Raises WrongUsage naming each that is missing or empty.
     """
-    taken = [str(secret) for secret in stack.secret_files if secret.name in secrets.generated(stack)]
-    if taken:
-        raise WrongUsage(
-            "the model gives a receiver a secret by the name of one that `make up` generates:\n"
-            + "\n".join(f"  {name}: give the file another name, and name it so in the model" for name in taken)
-        )
     paths = [root / secret for secret in stack.secret_files]
     missing = [
         str(secret)

@@ -18,7 +18,7 @@ import jinja2
 import yaml
 
 from . import dashboards, fixtures, names, notify, secrets
-from .model import VISITED, Image, Scrape, Service, Stack
+from .model import VISITED, Image, Scrape, Service, Stack, generated_secrets, role_of, secret_of_role
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The folder that holds the templates: the checkout."""
@@ -126,10 +126,10 @@ def _environment(stack: Stack, images: Mapping[str, ImageUse]) -> jinja2.Environ
         receivers=notify.receivers(stack),
         targets=_targets(stack),
         secrets_of=lambda service: secrets.of_service(stack, service),
-        database_roles=[secrets.role_of(service) for service in stack.on_postgres],
+        database_roles=[role_of(service) for service in stack.on_postgres],
         setup_secrets=secrets.of_setup(stack),
         receiver_secrets=[secret.name for secret in stack.secret_files],
-        generated_secrets={name: secrets.shell_value(stack, name) for name in secrets.generated(stack)},
+        generated_secrets={name: secrets.shell_value(stack, name) for name in generated_secrets(stack)},
         secret_files={name: {"file": f"./secrets/{name}"} for name in secrets.all_of(stack)},
         networks={name: {"internal": True} if network.internal else {} for name, network in stack.networks.items()},
         volumes={name: {} for name in ("probe", *(f"{name}-data" for name in STATEFUL if name in stack.running))},
@@ -228,9 +228,9 @@ def _environment_of(stack: Stack, service: Service, resource: str) -> dict[str, 
         if name in stack.servers and name not in stack.running:
             continue
         if name == "postgres":
-            role = secrets.role_of(service)
+            role = role_of(service)
             environment["DATABASE_URL"] = f"postgresql://{role}@postgres:{stack.port_of(name)}/lookout"
-            environment["DATABASE_PASSWORD_FILE"] = secrets.path_of(secrets.of_role(role))
+            environment["DATABASE_PASSWORD_FILE"] = secrets.path_of(secret_of_role(role))
         elif name == "redis":
             environment["REDIS_URL"] = f"redis://redis:{stack.port_of(name)}/0"
             environment["REDIS_PASSWORD_FILE"] = secrets.path_of("redis_password")

@@ -10,10 +10,9 @@ import pytest
 import yaml
 
 from lookout import engine
-from lookout.model import load
+from lookout.model import load, role_of
 from lookout.project import Project
 from lookout.render import ROOT
-from lookout.secrets import role_of
 from lookout.verify.polling import NotYet, poll_until
 from tests.integration.audited import counted, lines_of, owned, psql, rows_of
 from tests.integration.journeys import kept_traceparent

@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "verify": {"engine", "errors", "model", "names"},
     "machine": {"engine", "errors", "packages", "render", "verify"},
     "checks": {"engine", "images", "model", "render", "schema", "write"},
-    "project": {"engine", "errors", "images", "model", "render", "secrets", "verify", "write"},
+    "project": {"engine", "errors", "images", "model", "render", "verify", "write"},
     "faults": {"engine", "errors", "project"},
     "cli": {
         "checks",

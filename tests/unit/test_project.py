@@ -23,24 +23,14 @@ def test_a_folder_says_when_it_gets_another_model_than_before(tmp_path: Path) ->
     assert another_model(tmp_path, [stack]) == "model      stack.yaml; before: stack.yaml + mine.yaml"
 
 
-@pytest.mark.parametrize(
-    ("secret", "said"),
-    [
-        ("pagerduty", "a receiver whose secret is missing:\n  secrets/pagerduty: put the secret into this file"),
-        ("redis_password", "of one that `make up` generates:\n  secrets/redis_password: give the file another name"),
-    ],
-)
-def test_a_secret_that_is_missing_or_has_a_name_that_is_taken_is_named_before_anything_is_done(
-    tmp_path: Path, secret: str, said: str
-) -> None:
+def test_a_secret_that_is_missing_is_named_before_anything_is_done(tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
-    oncall = {"pagerduty": {"routing_key_file": f"secrets/{secret}"}}
+    oncall = {"pagerduty": {"routing_key_file": "secrets/pagerduty"}}
     overlay.write_text(
         yaml.safe_dump({"receivers": {"oncall": oncall}, "routes": {"critical": ["oncall"]}}), encoding="utf-8"
     )
     files = [ROOT / "stack.yaml", overlay]
     assert load(files).secret_files
-    with pytest.raises(WrongUsage) as refused:
+    with pytest.raises(WrongUsage, match="a receiver whose secret is missing:\n  secrets/pagerduty: put the secret"):
         prepare(files, tmp_path / "project", "auto", False, print)
-    assert said in str(refused.value)
     assert not (tmp_path / "project").exists()

@@ -6,8 +6,10 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
 
+from .generated import generated_secrets
 from .stack import METERED, ONE_SHOT, VISITED, Stack
 from .tree import Key
+from .types import SecretFile
 
 Finding = tuple[tuple[Key, ...], str, str]
 """Path in the model, cause, mend."""
@@ -23,6 +25,7 @@ def broken(stack: Stack) -> list[Finding]:
         _published,
         _scrapes,
         _routes,
+        _secrets,
         _retention,
         _share,
         _stores,
@@ -178,6 +181,19 @@ def _routes(stack: Stack) -> Iterator[Finding]:
     for route in ("critical", "warning", "info", "watchdog"):
         if not stack.routes.get(route):
             yield ("routes",), f"routes.{route} names no receiver", "name at least one, or its alerts reach nobody"
+
+
+def _secrets(stack: Stack) -> Iterator[Finding]:
+    taken = generated_secrets(stack)
+    for name, receiver in stack.receivers.items():
+        for kind, settings in receiver:
+            for key, value in settings or ():
+                if isinstance(value, SecretFile) and value.name in taken:
+                    yield (
+                        ("receivers", name, kind, key),
+                        f'receivers.{name}.{kind}.{key} names "{value}", which is a secret that the bundle generates',
+                        "give the file another name, and name it so here",
+                    )
 
 
 def _retention(stack: Stack) -> Iterator[Finding]:
