@@ -21,6 +21,7 @@ from .servers import Live, kept_trace_id, kept_traceparent
 
 WITHIN_SECONDS = 30
 
+WITH_EXEMPLARS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 Tried = tuple[str, str, str | None]
 """Container or question, what was tried, and why it falls short; None where it does not."""
@@ -49,7 +50,7 @@ def _followed(live: Live, service: Service) -> Iterator[Tried]:
     yield service.name, "request", sent
     if sent is not None:
         return
-    yield service.name, "counted", _tried(partial(_counts_more, live, service, counted))
+    yield service.name, "counted", _tried(partial(_counts_it, live, service, counted, trace_id))
     if live.stack.ships_logs:
         yield service.name, "log line", _tried(partial(_logged, live, service, correlation))
     yield service.name, "trace", _tried(partial(_traced, live, service, trace_id))
@@ -79,16 +80,28 @@ def _get(
 def _counted(live: Live, service: Service) -> float:
     """Requests for pages that are not there, as the service counts them; 0 when it does not answer."""
     try:
-        text = _get(live, service, names.METRICS_PATH).text
+        return _not_found(_get(live, service, names.METRICS_PATH).text)
     except NotYet:
         return 0
-    lines = re.findall(r'^http_requests_total\{[^}]*status="404"[^}]*\} (\S+)', text, re.MULTILINE)
+
+
+def _not_found(metrics: str) -> float:
+    lines = re.findall(r'^http_requests_total\{[^}]*status="404"[^}]*\} (\S+)', metrics, re.MULTILINE)
     return sum(map(float, lines))
 
 
-def _counts_more(live: Live, service: Service, before: float) -> None:
-    if _counted(live, service) <= before:
-        raise NotYet("the request is not in http_requests_total")
+def _counts_it(live: Live, service: Service, before: float, trace_id: str) -> None:
+    """The counter moves for any request that is not found; an exemplar of its trace has this one alone."""
+    exemplar = re.compile(rf'^http_request_duration_seconds_bucket\{{.* # \{{trace_id="{trace_id}"\}}', re.MULTILINE)
+
+    def ask() -> None:
+        metrics = _get(live, service, names.METRICS_PATH, WITH_EXEMPLARS).text
+        if _not_found(metrics) <= before:
+            raise NotYet("the request is not in http_requests_total")
+        if not exemplar.search(metrics):
+            raise NotYet(f"http_request_duration_seconds has no exemplar of its trace {trace_id}")
+
+    poll_until(ask, "its count", WITHIN_SECONDS)
 
 
 def _logged(live: Live, service: Service, correlation: str) -> None:
