@@ -17,7 +17,10 @@ from .polling import NotYet
 
 
 def kept_traceparent(trace_id: str | None = None) -> str:
-    """A W3C traceparent, new but for the trace id given, of a trace that services keep."""
+    """A W3C traceparent, new but for the trace id given, of a trace that services keep.
+
+    Services draw by the trace id, which comes with a parent only. That span is stored nowhere: the trace has no root.
+    """
     return f"00-{trace_id or kept_trace_id()}-{secrets.token_hex(8)}-01"
 
 
