@@ -30,6 +30,7 @@ def serve(app: ASGIApp, port: int, stopping: Stopping) -> None:
     """Serve on all addresses."""
     config = uvicorn.Config(
         app,
+        http="h11",  # httptools, which is faster, bounds neither heads nor trailers nor pipelined requests
         host="0.0.0.0",
         port=port,
         log_config=None,

@@ -19,6 +19,7 @@ MODULES = {
     "opentelemetry-sdk": ["opentelemetry"],
     "opentelemetry-exporter-otlp-proto-http": ["opentelemetry"],
     "prometheus-client": ["prometheus_client"],
+    "uvloop": [],  # uvicorn imports it
 }
 
 
