@@ -46,11 +46,12 @@ def _followed(live: Live, service: Service) -> Iterator[Tried]:
     yield service.name, names.METRICS_PATH, _tried(partial(_get, live, service, names.METRICS_PATH))
     counted = _counted(live, service)
     headers = {"X-Correlation-ID": correlation, "traceparent": kept_traceparent(trace_id)}
-    sent = _tried(partial(_get, live, service, "/smoke-test", headers, 404))
+    send = partial(_get, live, service, "/smoke-test", headers, 404)
+    sent = _tried(send)
     yield service.name, "request", sent
     if sent is not None:
         return
-    yield service.name, "counted", _tried(partial(_counts_it, live, service, counted, trace_id))
+    yield service.name, "counted", _tried(partial(_counts_it, live, service, counted, trace_id, send))
     if live.stack.ships_logs:
         yield service.name, "log line", _tried(partial(_logged, live, service, correlation))
     yield service.name, "trace", _tried(partial(_traced, live, service, trace_id))
@@ -90,8 +91,11 @@ def _not_found(metrics: str) -> float:
     return sum(map(float, lines))
 
 
-def _counts_it(live: Live, service: Service, before: float, trace_id: str) -> None:
-    """The counter moves for any request that is not found; an exemplar of its trace has this one alone."""
+def _counts_it(live: Live, service: Service, before: float, trace_id: str, send: Callable[[], object]) -> None:
+    """The counter moves for any request that is not found; an exemplar of its trace has this one alone.
+
+    A bucket keeps the last exemplar, which may be that of a later request: then this one is sent again.
+    """
     exemplar = re.compile(rf'^http_request_duration_seconds_bucket\{{.* # \{{trace_id="{trace_id}"\}}', re.MULTILINE)
 
     def ask() -> None:
@@ -99,6 +103,7 @@ def _counts_it(live: Live, service: Service, before: float, trace_id: str) -> No
         if _not_found(metrics) <= before:
             raise NotYet("the request is not in http_requests_total")
         if not exemplar.search(metrics):
+            send()
             raise NotYet(f"http_request_duration_seconds has no exemplar of its trace {trace_id}")
 
     poll_until(ask, "its count", WITHIN_SECONDS)
