@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -50,7 +51,7 @@ func (w watch) note(found health, target string) string {
 	if up < w.grace {
 		return fmt.Sprintf("not ended: the container is up for %s, less than the grace of %s", up.Round(time.Second), w.grace)
 	}
-	if err := w.end(fmt.Sprintf("lookout-probe: %s silent for %d checks; ending the server so that its restart policy brings it back\n", target, count)); err != nil {
+	if err := w.end(fmt.Sprintf("%s silent for %d checks; ending the server so that its restart policy brings it back", target, count)); err != nil {
 		return fmt.Sprintf("not ended: %v", err)
 	}
 	return fmt.Sprintf("silent for %d checks, ended", count)
@@ -98,7 +99,19 @@ func tellLog(message string) {
 	}
 	defer log.Close()
 	_ = log.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = log.WriteString(message)
+	_, _ = log.Write(logLine(time.Now(), os.Getenv("OTEL_SERVICE_NAME"), message))
+}
+
+// logLine is a line of docs/logs.md, because a container's log is read by one schema, whoever writes to it.
+func logLine(now time.Time, service, message string) []byte {
+	line, _ := json.Marshal(struct { // of strings alone, which cannot fail
+		Timestamp string `json:"timestamp"`
+		Level     string `json:"level"`
+		Service   string `json:"service,omitempty"`
+		Logger    string `json:"logger"`
+		Message   string `json:"message"`
+	}{now.UTC().Format("2006-01-02T15:04:05.000000Z"), "error", service, "lookout-probe", message})
+	return append(line, '\n')
 }
 
 // containerUptime is the age of PID 1: both files count from the machine's boot.

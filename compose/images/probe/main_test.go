@@ -273,3 +273,15 @@ func answering(t *testing.T, reply string) string {
 	}()
 	return listener.Addr().String()
 }
+
+func TestTheLineInTheLogIsOfTheSchema(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.FixedZone("", 3600))
+	for service, want := range map[string]string{
+		"shop": `{"timestamp":"2026-01-02T02:04:05.000006Z","level":"error","service":"shop","logger":"lookout-probe","message":"it hung"}`,
+		"":     `{"timestamp":"2026-01-02T02:04:05.000006Z","level":"error","logger":"lookout-probe","message":"it hung"}`,
+	} {
+		if line := string(logLine(now, service, "it hung")); line != want+"\n" {
+			t.Errorf("%q", line)
+		}
+	}
+}

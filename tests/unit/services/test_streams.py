@@ -296,8 +296,11 @@ def test_no_accepted_job_is_lost_when_redis_is_killed_under_load(
         task = asyncio.create_task(controller.run())
         try:
             for _ in range(2):
+                before = len(accepted)
                 requests = asyncio.gather(*(submit(controller, number) for number in range(150)))
-                await asyncio.sleep(0.2)
+                async with asyncio.timeout(30):
+                    while len(accepted) == before:
+                        await asyncio.sleep(0.01)
                 redis_server.kill()
                 await asyncio.to_thread(redis_server.start)
                 await requests
