@@ -35,6 +35,8 @@ class _ServerError(DependencyError):
 class ObservedTransport(httpx.AsyncBaseTransport):
     """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors, also in a body.
 
+    LocalProtocolError stays what it is: a request that HTTP cannot carry is a mistake of who made it, not a failure of
+    the dependency, whose breaker does not count it.
     A request that may come twice is sent up to ATTEMPTS times where there was no connection. The breaker sees what came
     of it in the end. What was answered is not asked again, for the service that answered has tried already, and tries
     multiply along a chain of services; nor is what timed out: the caller has waited enough.
@@ -71,8 +73,12 @@ class ObservedTransport(httpx.AsyncBaseTransport):
     async def _attempt(self, request: httpx.Request, number: int) -> httpx.Response:
         with self._span(request, number) as span:
             request.headers.update(tracing.inject(ids.headers()))
-            with _errors_of(self._dependency):
-                response = await self.inner.handle_async_request(request)
+            try:
+                with _errors_of(self._dependency):
+                    response = await self.inner.handle_async_request(request)
+            except httpx.LocalProtocolError as error:
+                tracing.fail(span, type(error).__name__)
+                raise
             assert isinstance(response.stream, httpx.AsyncByteStream)
             response.stream = _Body(response.stream, self._dependency)
             span.set_attribute("http.response.status_code", response.status_code)
@@ -120,6 +126,8 @@ def _errors_of(dependency: str) -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise TimedOut(dependency, type(error).__name__) from error
+    except httpx.LocalProtocolError:
+        raise
     except httpx.TransportError as error:
         raise Unreachable(dependency, str(error) or type(error).__name__) from error
 

@@ -16,6 +16,7 @@ MAX_LENGTH = 16 * 1024
 """Characters of a URL that is passed on; each byte that is no ASCII takes three of them."""
 # Control characters, and halves of surrogate pairs.
 _IMPOSSIBLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_NO_HEADER = re.compile("[\x00\n-\r]")
 
 
 def segment(value: str) -> str:
@@ -37,8 +38,16 @@ def url(path: str, query: bytes = b"") -> httpx.URL:
 
 
 def headers(request: Request, names: Iterable[str]) -> httpx.Headers:
-    """Those of the request's headers that have these names, byte for byte; httpx by itself takes ASCII only."""
-    return httpx.Headers({name: request.headers[name] for name in names if name in request.headers}, encoding="latin-1")
+    """Those of the request's headers that have these names, byte for byte; httpx by itself takes ASCII only.
+
+    White space around a value is none of it (RFC 9110, 5.5); not all servers take it away, and httpx does not send it.
+    Raises HTTPException 400 for NUL and all kinds of line breaks, which cannot be sent either.
+    """
+    found = {name: request.headers[name].strip(" \t") for name in names if name in request.headers}
+    for name, value in found.items():
+        if _NO_HEADER.search(value):
+            raise HTTPException(400, f"the header {name} has a line break or a NUL character in it")
+    return httpx.Headers(found, encoding="latin-1")
 
 
 async def answer(asking: AbstractAsyncContextManager[httpx.Response], passed_back: Iterable[str]) -> Response:

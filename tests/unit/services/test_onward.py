@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
+import h11
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -15,7 +17,7 @@ from api_gateway.app import SERVICES
 from api_gateway.app import build as build_gateway
 from frontend.app import build as build_frontend
 from lookout.verify.polling import NotYet, poll_until
-from telemetry import Telemetry
+from telemetry import Telemetry, onward
 from tests.unit.services.helpers import LogLines, MakeTelemetry
 from tests.unit.services.servers import serving
 from tests.unit.services.test_gateway import Counting
@@ -109,6 +111,23 @@ def test_a_header_is_passed_on_byte_for_byte(hops: dict[str, Hop], hop: str, val
     answer = httpx.post(hops[hop].url, content="whole", headers=headers, trust_env=False)
     assert (answer.status_code, answer.json()) == (200, value)
     assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+@pytest.mark.parametrize("text", [b"Bearer x%sx", b"%sBearer x", b"Bearer x%s", b"%s"])
+def test_a_header_is_passed_on_as_it_can_be_sent_and_refused_where_it_cannot(text: bytes) -> None:
+    for byte in (bytes([number]) for number in range(256)):
+        request = Request({"type": "http", "headers": [(b"authorization", text % byte), (b"other", b"\n")]})
+        if byte in b"\0\n\v\f\r":
+            with pytest.raises(HTTPException, match="authorization has a line break or a NUL") as refused:
+                onward.headers(request, ["authorization"])
+            assert refused.value.status_code == 400
+        else:
+            found = onward.headers(request, ["authorization"])
+            assert found.raw == [(b"authorization", (text % byte).strip(b" \t"))]
+            # It raises where it refuses to send.
+            h11.Request(
+                method="GET", target="/", headers=[(b"host", b"x"), *((name, value) for name, value in found.raw)]
+            )
 
 
 @HOPS

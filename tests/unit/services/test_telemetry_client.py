@@ -1,5 +1,7 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -25,6 +27,13 @@ def payments(telemetry: Telemetry, answer: Answer) -> httpx.AsyncClient:
 
 def state(telemetry: Telemetry) -> float | None:
     return telemetry.metrics.registry.get_sample_value("circuit_breaker_state", {"dependency": "payments"})
+
+
+@contextmanager
+def serving_nothing() -> Iterator[int]:
+    """A port that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 def refuse(_request: httpx.Request) -> httpx.Response:
@@ -112,6 +121,28 @@ def test_answers_of_4xx_are_no_failures_of_the_dependency(make_telemetry: MakeTe
 
     asyncio.run(ask())
     assert state(telemetry) == STATES["closed"]
+
+
+def test_a_request_that_cannot_be_sent_is_no_failure_of_the_dependency(
+    make_telemetry: MakeTelemetry, spans: InMemorySpanExporter
+) -> None:
+    telemetry = make_telemetry(**UPSTREAM)
+
+    async def ask() -> None:
+        with serving_nothing() as port:
+            client = telemetry.client("payments", at=f"http://127.0.0.1:{port}")
+            for _ in range(2 * FAILURES_TO_OPEN):
+                with pytest.raises(httpx.LocalProtocolError, match="header value"):
+                    await client.get("/", headers={"authorization": "Bearer x\n"})
+            with pytest.raises(UnicodeEncodeError):
+                await client.get("/", headers={"authorization": "Bearer é"})
+
+    asyncio.run(ask())
+    assert state(telemetry) == STATES["closed"]
+    telemetry.tracing.provider.force_flush()
+    found = spans.get_finished_spans()
+    assert len(found) == 2 * FAILURES_TO_OPEN
+    assert {(span.attributes or {})["error.type"] for span in found} == {"LocalProtocolError"}
 
 
 def test_an_open_breaker_tries_again_and_closes() -> None:
