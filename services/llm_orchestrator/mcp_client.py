@@ -6,6 +6,7 @@ and would double the memory of this process. Source: modelcontextprotocol.io/spe
 
 import itertools
 import json
+import re
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ import httpx
 REVISION = "2026-07-28"
 _META = "io.modelcontextprotocol"
 INVALID_PARAMS = -32602
+# modelcontextprotocol.io/specification, tools; the name is a header too, which takes no line break and ASCII only.
+_NAME = re.compile("[A-Za-z0-9_.-]{1,128}")
 
 
 class NoSuchTool(Exception):
@@ -37,6 +40,8 @@ class Tools:
 
     async def call(self, tool: str, arguments: dict[str, Any], caller: httpx.Headers) -> Any:
         """The result of a tool; ``caller`` says whose call it is. Raises NoSuchTool, ToolError or DependencyError."""
+        if not _NAME.fullmatch(tool):
+            raise NoSuchTool(tool)
         params = {"name": tool, "arguments": arguments, "_meta": self._meta}
         headers = caller.copy()
         headers.update(

@@ -139,6 +139,9 @@ def test_the_tool_of_a_chat_is_called_by_the_session_that_chats_and_its_token_is
         ({"model": "invented"}, 400, "http_error"),
         ({"message": ""}, 400, "http_error"),
         ({"tool": "invented"}, 400, "http_error"),
+        ({"tool": "word\ncount"}, 400, "http_error"),
+        ({"tool": "word_count "}, 400, "http_error"),
+        ({"tool": "zählen"}, 400, "http_error"),
         ({"tool": "search"}, 502, "tool_failed"),
     ],
 )
