@@ -31,7 +31,8 @@ _WRITTEN = (ids.REQUEST_HEADER.encode(), ids.CORRELATION_HEADER.encode())
 
 
 class Observed:
-    """Wraps the application. An exception that reaches it is logged and answered with 500, never raised.
+    """Wraps the application. An exception that reaches it is logged and answered with 500, never raised; a
+    DependencyError with its own status, as far as the application has not answered itself.
 
     The status that is counted is what came of the request, not only what its first line said: a response that broke
     off in the middle is a 500, or what a dependency's failure is answered with where that broke off; one whose client
@@ -85,11 +86,13 @@ class Observed:
         if exchange.client_is_gone and _is_disconnect(error):
             # Nobody is left to answer, and nothing failed.
             return
-        cause = error.__cause__
-        if exchange.status and isinstance(cause, DependencyError):
-            # Starlette has a handler that answers it. Where an answer has begun, it raises an error of its own from it.
-            exchange.error, exchange.failed = cause.code, cause.status
-            self._log.error("dependency failed", dependency=cause.dependency, reason=cause.reason, code=cause.code)
+        # Where an answer has begun, Starlette raises an error of its own from one that it has a handler for.
+        failed = error.__cause__ if exchange.status and not isinstance(error, DependencyError) else error
+        if isinstance(failed, DependencyError):
+            exchange.error, exchange.failed = failed.code, failed.status
+            self._log.error("dependency failed", dependency=failed.dependency, reason=failed.reason, code=failed.code)
+            if not exchange.status:
+                await answers.send_dependency_error(exchange.send, failed)
             return
         exchange.error = type(error).__name__
         self._log.error("unhandled exception", exc_info=error)

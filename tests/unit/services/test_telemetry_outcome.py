@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import telemetry as library
 from lookout.render import ROOT
-from telemetry import Telemetry, get_logger
+from telemetry import Telemetry, TimedOut, Unreachable, get_logger
 from telemetry.logs import LEVELS
 from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
 
@@ -116,6 +118,54 @@ def test_a_response_that_breaks_off_is_a_500_although_it_began_as_a_200(
     assert (line["level"], line["status"], line["status_sent"]) == ("error", 500, 200)
     assert line["error_type"] == "RuntimeError"
     assert spans.get_finished_spans()[0].status.status_code is StatusCode.ERROR
+
+
+async def breaking_off_behind(_request: Request) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise TimedOut("payments", "ReadTimeout")
+
+    return StreamingResponse(parts())
+
+
+async def plainly_breaking_off_behind(scope: Scope, receive: Receive, send: Send) -> None:
+    await (await breaking_off_behind(Request(scope)))(scope, receive, send)
+
+
+def applications() -> dict[str, ASGIApp]:
+    """The same application in the three ways that the guide has."""
+    api = FastAPI()
+    api.get("/")(breaking_off_behind)
+    routes = [Route("/", breaking_off_behind)]
+    return {"FastAPI": api, "Starlette": Starlette(routes=routes), "plain": plainly_breaking_off_behind}
+
+
+@pytest.mark.parametrize("kind", ["FastAPI", "Starlette", "plain"])
+def test_a_dependency_that_breaks_off_is_no_unhandled_exception_of_any_application(
+    make_telemetry: MakeTelemetry, log_lines: LogLines, kind: str
+) -> None:
+    telemetry = make_telemetry()
+    asyncio.run(until_gone(telemetry.instrument(applications()[kind]), "/", after=100))
+    assert counted(telemetry, "unmatched" if kind == "plain" else "/") == {"504": 1}
+    failed, line = log_lines()
+    assert (failed["message"], failed["dependency"], "exception" in failed) == ("dependency failed", "payments", False)
+    assert (line["level"], line["status"], line["status_sent"]) == ("error", 504, 200)
+    assert line["error_type"] == "dependency_timeout"
+
+
+def test_a_dependency_that_failed_is_answered_for_an_application_that_has_no_answer(
+    make_telemetry: MakeTelemetry, log_lines: LogLines
+) -> None:
+    async def pay(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise Unreachable("payments", "refused")
+
+    telemetry = make_telemetry()
+    answer = Browser(telemetry.instrument(pay)).get("/")
+    assert (answer.status_code, answer.headers["x-failed-dependency"]) == (502, "payments")
+    error = answer.json()["error"]
+    assert (error["code"], error["message"]) == ("dependency_unreachable", "payments failed")
+    assert counted(telemetry, "unmatched") == {"502": 1}
+    assert [line["message"] for line in log_lines()] == ["dependency failed", "request"]
 
 
 def test_a_stream_whose_client_went_away_is_a_499_and_no_error(
