@@ -18,13 +18,15 @@ exemplars, as a request does. One that waited for LATE_SECONDS tells it too late
 only where its trace was drawn.
 """
 
+import asyncio
 import time
+from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from telemetry import ids, tracing
 from telemetry.logs import get_logger
@@ -120,11 +122,9 @@ class Work:
             ) as span,
             self._active.labels(kind).track_inprogress(),
         ):
-            # A timer and not the event loop: a worker need not have one.
-            slow = Timer(self._tracing.slow_after, self._tracing.mark_slow, [span])
-            slow.daemon = True
-            slow.start()
+            slow: TimerHandle | Timer | None = None
             try:
+                slow = self._slow(span)
                 yield running
             except Exception as failure:
                 running.end("failed", f"{type(failure).__name__}: {failure}")
@@ -134,7 +134,8 @@ class Work:
                 running.end("returned", "its worker was stopped")
                 raise
             finally:
-                slow.cancel()
+                if slow is not None:
+                    slow.cancel()
                 seconds = time.perf_counter() - start
                 broken = running.status in BROKEN
                 trace_id = span.get_span_context().trace_id
@@ -149,6 +150,17 @@ class Work:
                 if delivery == 1:
                     self._wait.labels(queue).observe(wait, exemplar)
                 _write(running, error, queue=queue, kind=kind, job=job, delivery=delivery, wait=wait, seconds=seconds)
+
+    def _slow(self, span: Span) -> TimerHandle | Timer:
+        """Has the job marked as slow once it is: by the event loop, or by a thread where the worker has no loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            timer = Timer(self._tracing.slow_after, self._tracing.mark_slow, [span])
+            timer.daemon = True
+            timer.start()
+            return timer
+        return loop.call_later(self._tracing.slow_after, self._tracing.mark_slow, span)
 
 
 def _write(

@@ -1,12 +1,14 @@
 """Background work is observed as a request is."""
 
 import asyncio
+import threading
 import time
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from lookout.verify.polling import NotYet, poll_until
 from telemetry import Telemetry, ids, tracing
 from telemetry.work import LATE_SECONDS, STATUSES, Work, carried
 from tests.unit.services.helpers import LogLines, MakeTelemetry
@@ -98,16 +100,53 @@ def test_a_slow_job_keeps_its_trace(make_telemetry: MakeTelemetry, spans: InMemo
     assert found.status.is_ok
 
 
+def marked(telemetry: Telemetry, spans: InMemorySpanExporter) -> ReadableSpan:
+    """The small span that says that a job is slow; raises NotYet while there is none."""
+    telemetry.tracing.provider.force_flush()
+    for one in spans.get_finished_spans():
+        if one.name == "slow":
+            return one
+    raise NotYet(f"{len(spans.get_finished_spans())} spans, and none is called slow")
+
+
 def test_a_slow_job_is_marked_while_it_still_runs(make_telemetry: MakeTelemetry, spans: InMemorySpanExporter) -> None:
     telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.05")
     with Work(telemetry, ["mail"], ["welcome"]).job("mail", "welcome", "job-1", {}, time.time()):
-        time.sleep(0.3)
-    job = span(telemetry, spans)
-    (ahead,) = [one for one in spans.get_finished_spans() if one.name == "slow"]
-    assert ahead.parent == job.context
-    assert ahead.end_time is not None
-    assert job.end_time is not None
-    assert job.end_time - ahead.end_time > 100_000_000
+        ahead = poll_until(lambda: marked(telemetry, spans), "the mark of the job", within=10, every=0.01)
+    assert ahead.parent == span(telemetry, spans).context
+
+
+def test_an_event_loop_marks_its_slow_jobs_without_a_thread_for_each(
+    make_telemetry: MakeTelemetry, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = make_telemetry(OTEL_TRACES_SAMPLER_ARG="0", TRACE_KEEP_SLOWER_THAN_SECONDS="0.05")
+    work = Work(telemetry, ["mail"], ["welcome"])
+
+    async def be_slow() -> ReadableSpan:
+        with work.job("mail", "welcome", "job-1", {}, time.time()):
+            return await asyncio.to_thread(
+                poll_until, lambda: marked(telemetry, spans), "the mark of the job", within=10, every=0.01
+            )
+
+    monkeypatch.delattr("telemetry.work.Timer")
+    assert asyncio.run(be_slow()).parent == span(telemetry, spans).context
+
+
+def test_a_job_whose_timer_does_not_start_has_failed_and_is_told(
+    make_telemetry: MakeTelemetry, log_lines: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = make_telemetry()
+
+    def start(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("telemetry.work.Timer.start", start)
+    work = Work(telemetry, ["mail"], ["welcome"])
+    with pytest.raises(RuntimeError, match="new thread"), work.job("mail", "welcome", "job-1", {}, time.time()):
+        pytest.fail("it was begun")
+    assert [line["status"] for line in log_lines()] == ["failed"]
+    value = telemetry.metrics.registry.get_sample_value
+    assert value("worker_jobs_total", {"queue": "mail", "status": "failed"}) == 1
 
 
 @pytest.mark.parametrize(("ratio", "waited", "has"), [("0", 0, True), ("0", LATE_SECONDS, False), ("1", 60, True)])
