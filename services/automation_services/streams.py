@@ -2,7 +2,8 @@
 
     jobs:{queue}   stream: what waits or is in hand; an entry is deleted with the end of its job
     job:{id}       hash: state, result; kept for KEPT_SECONDS after the end of the job
-    jobs:results   stream: the job:{id} whose results make room for new jobs where that is needed, oldest first
+    jobs:results   stream: the job:{id} whose results make room for new jobs where that is needed, oldest first; with
+                   the bytes of all results up to it
     dead:{queue}   stream: the last DEAD_KEPT jobs that were given up
     jobs:done      hash: how many jobs ended, by "kind state"; digests tell of it
     digest:{channel}  what jobs:done was when the channel was last told
@@ -35,7 +36,7 @@ MAX_WAITING = 1000
 """Of one queue."""
 MAX_SHARE = 0.75
 """Of the memory that Redis may use (``maxmemory``), whatever takes it: beyond, a new job takes the place of the oldest
-results, and is not accepted where none is left, so that there is room for what else is in Redis."""
+results, and is not accepted where all of them would not make room enough, so that what else is in Redis has room."""
 ORDERS = "orders"
 """The queue that is not held up by MAX_SHARE, and keeps its results: they are short, and sagas ask for them again."""
 BLOCK_MILLISECONDS = 1000
@@ -47,19 +48,25 @@ log = get_logger("automation_services.streams")
 _PUT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'known', 0} end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return {'full', 0} end
-local function cramped()
+local function excess()
   local memory = redis.call('INFO', 'memory')
   local most = tonumber(string.match(memory, 'maxmemory:(%d+)'))
-  return most > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) > most * tonumber(ARGV[4])
+  return most > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) - most * ARGV[4] or 0
 end
-local dropped = 0
-while cramped() do
-  local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 20)
-  if #oldest == 0 then return {'cramped', dropped} end
-  for _, entry in ipairs(oldest) do
+local function held()
+  local first = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
+  if not first then return 0 end
+  local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+  return (last[2][4] or 0) - (first[2][4] or 0) + redis.call('HSTRLEN', first[2][2], 'result')
+end
+local dropped, over = 0, excess()
+while over > 0 do
+  if over > held() then return {'cramped', dropped} end
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 20)) do
     dropped = dropped + redis.call('HDEL', entry[2][2], 'result')
     redis.call('XDEL', KEYS[3], entry[1])
   end
+  over = excess()
 end
 redis.call('HSET', KEYS[1], 'state', 'queued', 'kind', ARGV[2])
 redis.call('XADD', KEYS[2], '*', 'job', ARGV[1])
@@ -81,6 +88,8 @@ end
 return #mine
 """
 # "by" is the delivery whose end was stored: asked again because the answer was lost, it gets the same answer.
+# Entries of jobs:results whose jobs are forgotten go before the next comes, each of them, which "~" would not do: one
+# that stays would stand for a later job of the same id.
 _FINISH = """
 local state, by = redis.call('HGET', KEYS[1], 'state'), redis.call('HGET', KEYS[1], 'by')
 redis.call('XACK', KEYS[2], ARGV[1], ARGV[2])
@@ -92,7 +101,12 @@ if state == 'cancelled' then ended = state end
 redis.call('HSET', KEYS[1], 'state', ended, 'by', ARGV[5])
 if ended ~= 'cancelled' then
   redis.call('HSET', KEYS[1], 'result', ARGV[4])
-  if KEYS[5] then redis.call('XADD', KEYS[5], 'MINID', '~', ARGV[10], '*', 'key', KEYS[1]) end
+  if KEYS[5] then
+    local last, now = redis.call('XREVRANGE', KEYS[5], '+', '-', 'COUNT', 1)[1], redis.call('TIME')
+    local sum = (last and last[2][4] or 0) + #ARGV[4]
+    local kept = string.format('%d', (now[1] - ARGV[6]) * 1000 + math.floor(now[2] / 1000))
+    redis.call('XADD', KEYS[5], 'MINID', '=', kept, '*', 'key', KEYS[1], 'sum', string.format('%d', sum))
+  end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 redis.call('HINCRBY', KEYS[4], ARGV[7] .. ' ' .. ended, 1)
@@ -192,13 +206,12 @@ class Streams:
         keys = [f"job:{job.id}", _stream(job.queue), f"dead:{job.queue}", DONE]
         if job.queue != ORDERS:
             keys.append(RESULTS)
-        forgotten = round((time.time() - KEPT_SECONDS) * 1000)
         return str(
             await self._script(
                 _FINISH,
                 keys,
                 *(GROUP, delivery.entry, state, dumps(result), delivery.token, KEPT_SECONDS),
-                *(job.kind, DEAD_KEPT, dumps(asdict(job)), forgotten),
+                *(job.kind, DEAD_KEPT, dumps(asdict(job))),
             )
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from automation_services import streams
 from automation_services.controller import MAX_DELIVERIES, Controller
 from automation_services.jobs import KINDS, Delivery, Job, JobTooLong, QueueFull
 from automation_services.streams import MAX_SHARE, Dropped, Streams
@@ -47,6 +48,13 @@ def on(telemetry: Telemetry, scenario: Scenario, dropped: Dropped = lambda _coun
             await scenario(lambda consumer: Streams(store, dropped, consumer, LET_GO, max_waiting=MOST))
 
     asyncio.run(run())
+
+
+async def done(queue: Streams, one: Job, result: str) -> None:
+    """Have a job done with this result."""
+    await queue.prepare(one.queue)
+    assert await queue.put(one)
+    assert await queue.finish(await taken(queue, one.queue), "succeeded", result) == "succeeded"
 
 
 async def taken(queue: Streams, name: str = "files") -> Delivery:
@@ -206,9 +214,7 @@ def test_the_oldest_results_make_room_for_new_jobs_and_their_jobs_stay_known(tel
         queue = queue_of("one")
         made = [job("fulfilment", "fulfilment"), *(job() for _ in range(100))]
         for one in made:
-            await queue.prepare(one.queue)
-            await queue.put(one)
-            assert await queue.finish(await taken(queue, one.queue), "succeeded", result) == "succeeded"
+            await done(queue, one, result)
         order, first, *_, last = made
         await fill(queue, MAX_SHARE * 1.1)
         assert await queue.put(job("proof", "tautology"))
@@ -223,6 +229,49 @@ def test_the_oldest_results_make_room_for_new_jobs_and_their_jobs_stay_known(tel
         assert await queue.put(job("fulfilment", "fulfilment"))
 
     on(telemetry, scenario, dropped.append)
+
+
+def test_results_that_would_not_make_room_enough_stay(telemetry: Telemetry) -> None:
+    dropped: list[int] = []
+
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue = queue_of("one")
+        made = [job() for _ in range(30)]
+        for one in made:
+            await done(queue, one, "x" * 1000)
+        await fill(queue, 2.0)
+        for kind, name in (("file", "a.txt"), ("fulfilment", "fulfilment")):
+            with pytest.raises(QueueFull, match="no room"):
+                await queue.put(job(kind, name))
+        assert [(await queue.state(one.id) or {}).get("result") for one in made] == ["x" * 1000] * len(made)
+
+    on(telemetry, scenario, dropped.append)
+    assert dropped == []
+
+
+def test_a_result_under_an_id_of_before_the_hour_is_as_old_as_it_is(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = "x" * 15_000
+
+    async def scenario(queue_of: Callable[[str], Streams]) -> None:
+        queue, again = queue_of("one"), job()
+        monkeypatch.setattr(streams, "KEPT_SECONDS", 1)
+        await done(queue, again, result)
+        async with asyncio.timeout(10):
+            while await queue.state(again.id):
+                await asyncio.sleep(0.05)
+        await done(queue, job(), result)
+        monkeypatch.undo()
+        others = [job() for _ in range(30)]
+        for one in (*others, again):
+            await done(queue, one, result)
+        await fill(queue, MAX_SHARE * 1.05)
+        assert await queue.put(job())
+        assert await queue.state(others[0].id) == {"id": others[0].id, "state": "succeeded"}
+        assert await queue.state(again.id) == {"id": again.id, "state": "succeeded", "result": result}
+
+    on(telemetry, scenario)
 
 
 def test_a_stream_that_was_deleted_is_made_again(telemetry: Telemetry) -> None:
