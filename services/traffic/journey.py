@@ -188,7 +188,7 @@ class Journey:
         answer = await self._ask("job", "POST", "/api/jobs", {202}, job)
         if answer is not None and answer.status_code == 202:
             await self._think()
-            await self._ask("job_state", "GET", f"/api/jobs/{answer.json()['id']}", {200})
+            await self._ask("job_state", "GET", f"/api/jobs/{answer.json()['id']}", {200, 410})
 
     async def _job_broken(self) -> None:
         job = {"kind": "file", "name": "broken.json", "content": "{"}

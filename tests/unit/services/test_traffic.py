@@ -5,6 +5,7 @@ import inspect
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -22,16 +23,18 @@ from traffic.site import Site, accounts
 from traffic.visitors import REQUESTS, VISITORS, plan
 
 SECRET = "the secret of the webhooks"
+ID = "0" * 32
 HOUR = 3600.0
 STEPS = {step for visitor in VISITORS for step in visitor.steps}
 BESIDE_STEPS = {"run", "_think", "_happens", "_ask", "_ask_model", "_deliver", "_report", "_log_in"}
 
 
 class Visited:
-    """A site that answers everything as a healthy stack does, and remembers what it was asked."""
+    """A site that answers everything as a healthy stack does, but for ``answers``, and remembers what it was asked."""
 
     def __init__(self, seed: int = 1) -> None:
         self.asked: list[httpx.Request] = []
+        self.answers: dict[tuple[str, str], int] = {}
         self.outcomes: Counter[tuple[str, str]] = Counter()
         transport = httpx.MockTransport(self._answer)
         self.frontend = httpx.AsyncClient(transport=transport, base_url="http://frontend")
@@ -43,8 +46,8 @@ class Visited:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
-        made = {"id": "0" * 32, "token": "a-token"}
-        return httpx.Response(201 if request.method == "POST" else 200, json=made)
+        status = self.answers.get((request.method, request.url.path), 201 if request.method == "POST" else 200)
+        return httpx.Response(status, json={"id": ID, "token": "a-token"})
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +146,17 @@ def test_members_log_in_and_are_known_by_their_token() -> None:
     later = [request for request in visited.asked if request.url.path == "/api/orders"]
     assert logins
     assert {request.headers["authorization"] for request in later} == {"Bearer a-token"}
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(200, "expected"), (410, "expected"), (404, "unexpected")])
+def test_the_state_of_a_job_may_be_that_its_result_made_room_for_others(status: int, outcome: str) -> None:
+    visited = Visited()
+    visited.answers = {("POST", "/api/jobs"): 202, ("GET", f"/api/jobs/{ID}"): status}
+    visit = replace(plan(1, VISITORS.index(next(kind for kind in VISITORS if kind.name == "operator"))), steps=("job",))
+    asyncio.run(Journey(visited.site, visit, patience=1e-6).run())
+    assert {asked: count for asked, count in visited.outcomes.items() if asked[0] == "job_state"} == {
+        ("job_state", outcome): 1
+    }
 
 
 def test_webhooks_are_signed_with_the_secret_and_forged_ones_are_not() -> None:
