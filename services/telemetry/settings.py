@@ -94,7 +94,7 @@ def required(env: Mapping[str, str], variable: str) -> str:
 
 def number(env: Mapping[str, str], variable: str, default: str | None = None) -> float:
     """Value of ``variable`` as a number of at least 0."""
-    text = required(env, variable) if default is None else env.get(variable) or default
+    text = _given(env, variable, default)
     try:
         value = float(text)
     except ValueError:
@@ -108,14 +108,19 @@ def whole_number(env: Mapping[str, str], variable: str, default: str | None = No
     """Value of ``variable`` as a whole number of at least ``minimum``."""
     value = number(env, variable, default)
     if value != int(value) or value < minimum:
-        raise SettingsError(f"{variable}={value:g}: must be a whole number of at least {minimum}")
+        text = _given(env, variable, default)
+        raise SettingsError(f"{variable}={text}: must be a whole number of at least {minimum}")
     return int(value)
+
+
+def _given(env: Mapping[str, str], variable: str, default: str | None) -> str:
+    return required(env, variable) if default is None else env.get(variable) or default
 
 
 def _port(env: Mapping[str, str]) -> int:
     port = whole_number(env, "PORT", "8000")
     if port > 65535:
-        raise SettingsError(f"PORT={port}: a port is at most 65535")
+        raise SettingsError(f"PORT={env['PORT']}: a port is at most 65535")
     return port
 
 
@@ -135,7 +140,7 @@ def _keep_ratio(env: Mapping[str, str]) -> float:
         raise SettingsError(f"OTEL_TRACES_SAMPLER={sampler}: must be one of {known}")
     share = number(env, "OTEL_TRACES_SAMPLER_ARG", "0.1")
     if share > 1:
-        raise SettingsError(f"OTEL_TRACES_SAMPLER_ARG={share}: a share of traces, so 0 to 1")
+        raise SettingsError(f"OTEL_TRACES_SAMPLER_ARG={env['OTEL_TRACES_SAMPLER_ARG']}: a share of traces, so 0 to 1")
     return share
 
 

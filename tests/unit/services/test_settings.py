@@ -53,13 +53,14 @@ def test_the_share_of_traces_is_that_of_the_sampler(sampler: str, argument: str,
         ("OTEL_TRACES_SAMPLER_ARG", "-1"),
         ("PORT", "nan"),
         ("PORT", "70000"),
+        ("PORT", "7e4"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_RESOURCE_ATTRIBUTES", "service.version"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"^{variable}="):
+    with pytest.raises(SettingsError, match=f"^{variable}={value}: "):
         Settings.load({**ENVIRONMENT, variable: value})
 
 
@@ -93,7 +94,8 @@ def test_a_process_without_its_settings_says_so_in_one_line_and_exits_with_2(pac
 
 
 @pytest.mark.parametrize(
-    ("text", "minimum", "right"), [("3", 1, True), ("0", 0, True), ("0", 1, False), ("1.5", 0, False)]
+    ("text", "minimum", "right"),
+    [("3", 1, True), ("0", 0, True), ("0", 1, False), ("1.5", 0, False), ("1000000.5", 0, False)],
 )
 def test_a_whole_number_has_no_fraction_and_its_minimum(text: str, minimum: int, right: bool) -> None:
     settings = Settings.load({**ENVIRONMENT, "ROOM": text})
