@@ -76,15 +76,21 @@ class Copy(DockerCompose):
 
 
 @pytest.fixture(scope="session")
-def stack(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The running stack, live: started from a copy of its folder by its bootstrap script and Compose alone."""
+def started(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The running stack: started from a copy of its folder by its bootstrap script and Compose alone."""
     folder = tmp_path_factory.mktemp("copy") / "project"
     shutil.copytree(prepared.folder, folder, ignore=shutil.ignore_patterns("secrets"))
     running = Project(prepared.stack, folder)
     subprocess.run([str(folder / "bootstrap.sh"), "secrets"], check=True)
     with Copy(running):
-        wait_live(running)
         yield running
+
+
+@pytest.fixture(scope="module")
+def stack(started: Project) -> Project:
+    """The running stack, live at the beginning of each file: what the one before did to it is over."""
+    wait_live(started)
+    return started
 
 
 def wait_live(running: Project) -> None:
