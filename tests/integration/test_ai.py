@@ -33,6 +33,8 @@ OF_EACH_PROVIDER = {
     "glm-4": "glm",
     "claude-sonnet": "claude",
 }
+STREAMED_WORDS = 40
+"""The most that a simulator answers with, four in each part."""
 MEBIBYTE = 2**20
 MEMORY_AT_REST = 90 * MEBIBYTE
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -253,23 +255,27 @@ def test_the_same_chat_again_is_a_hit_of_the_cache_and_costs_nothing(quiet: Proj
 
 @pytest.mark.parametrize("model", OF_EACH_PROVIDER)
 def test_a_streamed_answer_arrives_in_several_parts_before_it_is_whole(quiet: Project, model: str) -> None:
-    moved = Moved(quiet, "llm-orchestrator")
-    body = {"message": f"one two three four five six seven eight {uuid.uuid4().hex}", "model": model, "stream": True}
-    times: list[float] = []
-    text = ""
-    # Through the frontend and the gateway, which pass each part on.
-    with httpx.stream("POST", f"{quiet.live.url('frontend')}/api/chat", json=body, timeout=40) as answer:
-        for part in answer.iter_text():
-            times.append(time.monotonic())
-            text += part
-    assert len(times) > 1
-    assert times[-1] - times[0] > 0.005
-    assert text.count('"delta"') == 3
-    assert "event: done" in text
-    labels = {"provider": OF_EACH_PROVIDER[model], "model": model}
-    assert moved.by("llm_requests_total", **labels, status="success") == 1
-    assert moved.by("llm_time_to_first_token_seconds_count", **labels) == 1
-    assert moved.by("ai_tokens_total", **labels, type="output") > 8
+    def arrives() -> None:
+        moved = Moved(quiet, "llm-orchestrator")
+        message = " ".join([uuid.uuid4().hex, *map(str, range(1, STREAMED_WORDS))])
+        body = {"message": message, "model": model, "stream": True}
+        times: list[float] = []
+        text = ""
+        # Through the frontend and the gateway, which pass each part on.
+        with httpx.stream("POST", f"{quiet.live.url('frontend')}/api/chat", json=body, timeout=40) as answer:
+            for part in answer.iter_text():
+                times.append(time.monotonic())
+                text += part
+        assert text.count('"delta"') == STREAMED_WORDS / 4
+        assert "event: done" in text
+        labels = {"provider": OF_EACH_PROVIDER[model], "model": model}
+        assert moved.by("llm_requests_total", **labels, status="success") == 1
+        assert moved.by("llm_time_to_first_token_seconds_count", **labels) == 1
+        assert moved.by("ai_tokens_total", **labels, type="output") >= STREAMED_WORDS
+        if len(times) == 1 or times[-1] - times[0] < 0.005:
+            raise NotYet("all of it at once: the machine held up this client, or somebody on the way keeps it back")
+
+    poll_until(arrives, "an answer in parts", within=20)
 
 
 def test_a_provider_that_throttles_is_counted_and_the_gateway_says_when_to_come_back(quiet: Project) -> None:
