@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lookout import engine
 from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
+from simulators.llm import MAX_ANSWER_WORDS, WORDS_IN_A_CHUNK
 from tests.integration.journeys import kept_traceparent
 
 pytestmark = pytest.mark.integration
@@ -33,8 +34,6 @@ OF_EACH_PROVIDER = {
     "glm-4": "glm",
     "claude-sonnet": "claude",
 }
-STREAMED_WORDS = 40
-"""The most that a simulator answers with, four in each part."""
 MEBIBYTE = 2**20
 MEMORY_AT_REST = 90 * MEBIBYTE
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -257,7 +256,7 @@ def test_the_same_chat_again_is_a_hit_of_the_cache_and_costs_nothing(quiet: Proj
 def test_a_streamed_answer_arrives_in_several_parts_before_it_is_whole(quiet: Project, model: str) -> None:
     def arrives() -> None:
         moved = Moved(quiet, "llm-orchestrator")
-        message = " ".join([uuid.uuid4().hex, *map(str, range(1, STREAMED_WORDS))])
+        message = " ".join([uuid.uuid4().hex, *map(str, range(1, MAX_ANSWER_WORDS))])
         body = {"message": message, "model": model, "stream": True}
         times: list[float] = []
         text = ""
@@ -266,12 +265,12 @@ def test_a_streamed_answer_arrives_in_several_parts_before_it_is_whole(quiet: Pr
             for part in answer.iter_text():
                 times.append(time.monotonic())
                 text += part
-        assert text.count('"delta"') == STREAMED_WORDS / 4
+        assert text.count('"delta"') == MAX_ANSWER_WORDS / WORDS_IN_A_CHUNK
         assert "event: done" in text
         labels = {"provider": OF_EACH_PROVIDER[model], "model": model}
         assert moved.by("llm_requests_total", **labels, status="success") == 1
         assert moved.by("llm_time_to_first_token_seconds_count", **labels) == 1
-        assert moved.by("ai_tokens_total", **labels, type="output") >= STREAMED_WORDS
+        assert moved.by("ai_tokens_total", **labels, type="output") >= MAX_ANSWER_WORDS
         if len(times) == 1 or times[-1] - times[0] < 0.005:
             raise NotYet("all of it at once: the machine held up this client, or somebody on the way keeps it back")
 

@@ -21,7 +21,6 @@ def status(stack: Project, capsys: pytest.CaptureFixture[str]) -> tuple[int, str
 def test_status_of_a_live_stack_ends_with_0_and_the_addresses(
     stack: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wait_live(stack)
     code, said = status(stack, capsys)
     assert code == 0, said
     for name in stack.stack.publish.ports:

@@ -53,7 +53,6 @@ def test_up_fails_and_names_the_server_that_is_broken_on_purpose(
 
 
 def test_data_survive_down_and_up(stack: Project) -> None:
-    wait_live(stack)
     live, frontend = stack.live, f'{{project="{stack.stack.project}", service="frontend"}}'
     user = {"email": f"{uuid.uuid4().hex}@example.com", "password": uuid.uuid4().hex}
     accounts = live.url("platform-services")
