@@ -123,12 +123,13 @@ def _schema(_options: argparse.Namespace) -> int:
 
 def _images(options: argparse.Namespace) -> int:
     stack, source = load(_files(options)), images.parse_source(options.images)
-    machine.ensure(_say)
     if options.obtain:
+        machine.ensure(_say)
         choices = list(images.effective(stack, source, options.strict, _say).choices)
         for recipe in options.also:
             images.build(stack, recipe, source, _say)
     else:
+        engine.require()
         choices = images.resolve(stack, source, _say, obtain=False)
     for choice in choices:
         _say(f"{choice.name:<18} {choice.origin:<9} {choice.use.reference if choice.use else '-':<58} {choice.why}")

@@ -49,11 +49,12 @@ def run(
     return done
 
 
-def answers() -> bool:
-    """Whether there is a docker command, and an engine that answers it."""
+def silence() -> str | None:
+    """Why no engine answers, in docker's last words. None where one does."""
     if shutil.which("docker") is None:
-        return False
-    return run("version", "--format", "{{.Server.Version}}", check=False).returncode == 0
+        return "docker is not on this machine"
+    done = run("version", "--format", "{{.Server.Version}}", check=False)
+    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["docker gives no reason"])[-1]
 
 
 def has_compose() -> bool:
@@ -63,8 +64,8 @@ def has_compose() -> bool:
 
 def require() -> None:
     """Raises MissingTool unless an engine answers and the Compose v2 plugin is there."""
-    if not answers():
-        raise MissingTool(f"no Docker engine answers: {_SETUP}")
+    if why := silence():
+        raise MissingTool(f"no Docker engine answers ({why}): {_SETUP}")
     if not has_compose():
         raise MissingTool(f"the Compose v2 plugin is missing: {_SETUP}")
 

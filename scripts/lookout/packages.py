@@ -6,6 +6,7 @@ Addresses are never written down here: Debian's mirror is the one that apt uses,
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -28,6 +29,9 @@ WHEELS: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 """Architecture of the engine → the word for it in the names of wheels."""
 
 _CACHE: Final = ROOT / "build" / "packages"
+_RELEASE: Final = Path("/etc/os-release")
+_APT: Final = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
+"""Waits for another that installs something just now, as on a machine that only just started."""
 
 
 def run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
@@ -48,9 +52,55 @@ def run(command: Sequence[str], what: str, cwd: Path | None = None, env: dict[st
     return done.stdout
 
 
+def may_install() -> bool:
+    """Whether packages may be installed on this machine: on Debian, as root."""
+    return os.geteuid() == 0 and _RELEASE.exists() and "ID=debian" in _RELEASE.read_text(encoding="utf-8").splitlines()
+
+
+def installed(name: str) -> bool:
+    """Whether this machine has a package of Debian, of whatever version."""
+    command = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", name]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
+
+
+def install(*names: str) -> None:
+    """Installs packages of this machine's Debian, without those that they only recommend.
+
+    Raises MissingTool, with apt's last words, when it fails.
+    """
+    update()
+    change(*_APT, "install", "-y", "-qq", "--no-install-recommends", *names)
+
+
+def update() -> None:
+    """Reads apt's lists of packages anew. Raises MissingTool, with apt's last words, when it fails."""
+    change(*_APT, "update", "-qq")
+
+
+def change(*command: str) -> None:
+    """Runs a command that changes this machine. Raises MissingTool, with its last words, when it fails."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-10:])
+        raise MissingTool(f"{' '.join(command)} ended with {done.returncode}:\n{words}")
+
+
 @cache
 def mirror() -> str:
     """The Debian mirror of this machine. Raises MissingTool where apt has none."""
+    found = _mirror()
+    if found is None and may_install():
+        update()  # images of Debian come without lists, and so without the names in them
+        found = _mirror()
+    if found is None:
+        raise MissingTool(
+            "apt knows no mirror of Debian here (run `apt-get update`); local images are built from Debian's packages"
+        )
+    return found
+
+
+def _mirror() -> str | None:
     targets = run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"],
         "finding Debian's mirror",
@@ -59,13 +109,13 @@ def mirror() -> str:
         origin, _, address = line.partition(" ")
         if origin == "Debian" and "security" not in address:
             return address.rstrip("/")
-    raise MissingTool(
-        "apt knows no mirror of Debian here (run `apt-get update`); local images are built from Debian's packages"
-    )
+    return None
 
 
 def bootstrap(suite: str, archive: Path) -> None:
-    """Makes an archive of a minimal Debian of that suite."""
+    """Makes an archive of a minimal Debian of that suite; the program for it is installed where it is missing."""
+    if shutil.which("mmdebstrap") is None and may_install():
+        install("mmdebstrap")
     command = ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(archive), mirror()]
     run(command, f"bootstrapping Debian {suite}")
 
