@@ -130,7 +130,7 @@ def _images(options: argparse.Namespace) -> int:
             images.build(stack, recipe, source, _say)
     else:
         engine.require()
-        choices = images.resolve(stack, source, _say, obtain=False)
+        choices = images.would_use(stack, source)
     for choice in choices:
         _say(f"{choice.name:<18} {choice.origin:<9} {choice.use.reference if choice.use else '-':<58} {choice.why}")
     missing = [choice.name for choice in choices if choice.use is None]

@@ -1,8 +1,9 @@
 """Building images from recipes: folders under compose/images, each with a recipe.yaml and (mostly) a Dockerfile.
 
 A recipe names what goes into ``rootfs/`` of its build context: Debian packages, Go packages, Python wheels and
-folders of the checkout. The tag of an image is a fingerprint of everything that its recipe says, so that it is
-built once and again only when that changes. No address of a registry stands in a recipe: those are the machine's.
+folders of the checkout. The tag of an image is a fingerprint of everything that its recipe says and of the name of the
+image that it stands on, so that it is built once and again only when one of them changes. No address of a registry
+stands in a recipe: those are the machine's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -28,6 +30,8 @@ from .render import ROOT
 
 FOLDER: Final = ROOT / "compose" / "images"
 BUILD: Final = ROOT / "build" / "images"
+REMIND_EVERY: Final = 30.0
+"""Seconds between two lines that say that a step goes on."""
 
 
 class _Part(BaseModel):
@@ -94,14 +98,19 @@ def read(name: str) -> Recipe:
 
 
 @cache
-def tag(name: str) -> str:
-    """The reference of the image that the recipe makes: its name and the fingerprint of its content."""
+def tag(name: str, base: str | None = None) -> str:
+    """The reference of the image that the recipe makes: its name and the fingerprint of its content.
+
+    ``base`` is the image that it stands on, where the recipe says ``debian``.
+    """
     recipe = read(name)
     digest = hashlib.sha256()
     for path in _sources(name, recipe):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    if recipe.base == "debian":
-        digest.update(tag("debian").encode())
+        if path.stat().st_mode & stat.S_IXUSR:
+            digest.update(b"executable\0")
+    if base:
+        digest.update(base.encode())
     return f"lookout/{name}:{digest.hexdigest()[:12]}"
 
 
@@ -117,15 +126,13 @@ def _sources(name: str, recipe: Recipe) -> Iterator[Path]:
         yield ROOT / recipe.wheels.lock
 
 
-def build(name: str, base: Callable[[], str], say: Callable[[str], None]) -> str:
-    """Builds the image of a recipe unless the engine has it, and returns its reference.
-
-    ``base`` obtains the image that recipes of base ``debian`` stand on, and is called only when one is built.
+def build(name: str, base: str | None, say: Callable[[str], None]) -> str:
+    """Builds the image of a recipe on ``base`` unless the engine has it, and returns its reference.
 
     Raises Unsatisfied when a step fails and MissingTool when a program for it is missing; a failed build leaves
     no image behind.
     """
-    reference, recipe = tag(name), read(name)
+    reference, recipe = tag(name, base), read(name)
     if engine.has_image(reference):
         return reference
     started = time.monotonic()
@@ -138,7 +145,7 @@ def build(name: str, base: Callable[[], str], say: Callable[[str], None]) -> str
         else:
             _fill(name, recipe, context, say)
             with _step(say, f"{name}: image"):
-                _dockerfile(name, context, reference, base() if recipe.base == "debian" else None)
+                _dockerfile(name, context, reference, base)
     say(f"{name}: built as {reference} in {time.monotonic() - started:.0f} s")
     return reference
 
@@ -197,12 +204,12 @@ def _dockerfile(name: str, context: Path, reference: str, base: str | None) -> N
 
 @contextmanager
 def _step(say: Callable[[str], None], what: str) -> Iterator[None]:
-    """Says that a step began, and every 30 seconds that it goes on."""
+    """Says that a step began, and every now and then that it goes on."""
     say(f"{what} …")
     done, started = threading.Event(), time.monotonic()
 
     def remind() -> None:
-        while not done.wait(30):
+        while not done.wait(REMIND_EVERY):
             say(f"{what} … {time.monotonic() - started:.0f} s")
 
     thread = threading.Thread(target=remind, daemon=True)

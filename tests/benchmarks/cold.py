@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from lookout import engine, images, machine, recipes
+from lookout import engine, images, machine
 from lookout.model import load
 from lookout.render import ROOT
 
@@ -23,7 +23,8 @@ def measure() -> Iterator[dict[str, Any]]:
     machine.ensure(quiet)
     stack = load([ROOT / "stack.yaml"])
     for name in {image.recipe for image in stack.images.values() if image.recipe}:
-        engine.run("rmi", "--force", recipes.tag(name), check=False)
+        if there := images.built(stack, name, "local"):
+            engine.run("rmi", "--force", there)
     caches = Path(tempfile.mkdtemp())
     built: dict[str, float] = {}
     last = started = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 
-from lookout import engine, recipes
+from lookout import engine, images
 from lookout.model import load
 from lookout.render import ROOT
 from lookout.verify.polling import NotYet, poll_until
@@ -61,9 +61,10 @@ class RedisServer:
 
 
 def _image() -> str:
-    image = load([ROOT / "stack.yaml"]).images["redis"]
+    stack = load([ROOT / "stack.yaml"])
+    image = stack.images["redis"]
     assert image.reference is not None
     assert image.recipe is not None
-    found = [name for name in (image.reference, recipes.tag(image.recipe)) if engine.has_image(name)]
+    found = image.reference if engine.has_image(image.reference) else images.built(stack, image.recipe, "auto")
     assert found, "no image of Redis is in the engine's store: `make test` obtains it first"
-    return found[0]
+    return found
