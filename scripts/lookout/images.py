@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Literal
@@ -157,9 +157,10 @@ def would_use(stack: Stack, source: Source) -> list[Choice]:
     return _Search(stack, source, _nothing, obtain=False).every()
 
 
-def obtain(stack: Stack, name: str, source: Source, say: Callable[[str], None]) -> Choice:
-    """The choice for one image of the model, also one that no server runs from; pulls or builds it."""
-    return _Search(stack, source, say).choose(name)
+def obtain(stack: Stack, names: Iterable[str], source: Source, say: Callable[[str], None]) -> dict[str, Choice]:
+    """The choices for images of the model by name, also for those that no server runs from; pulls or builds them."""
+    search = _Search(stack, source, say)
+    return {name: search.choose(name) for name in names}
 
 
 def built(stack: Stack, recipe: str, source: Source) -> str | None:

@@ -30,6 +30,9 @@ from .render import ROOT
 
 FOLDER: Final = ROOT / "compose" / "images"
 BUILD: Final = ROOT / "build" / "images"
+GO: Final = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false -trimpath"}
+"""How Go builds the programs of images, and their tests, so that both find in its cache what the other compiled."""
+
 REMIND_EVERY: Final = 30.0
 """Seconds between two lines that say that a step goes on."""
 
@@ -182,14 +185,8 @@ def _fill(name: str, recipe: Recipe, context: Path, say: Callable[[str], None]) 
 
 
 def _go_build(name: str, target: GoPackage, output: Path) -> None:
-    command = ["build", "-trimpath", "-ldflags", f"-s -w {target.ldflags}".strip(), "-o", str(output), target.package]
-    environment = {
-        **os.environ,
-        "CGO_ENABLED": "0",
-        "GOFLAGS": "-mod=readonly -buildvcs=false",
-        "GOOS": "linux",
-        "GOARCH": engine.architecture(),
-    }
+    command = ["build", "-ldflags", f"-s -w {target.ldflags}".strip(), "-o", str(output), target.package]
+    environment = {**os.environ, **GO, "GOOS": "linux", "GOARCH": engine.architecture()}
     packages.run([packages.go(), *command], f"go build {target.package}", cwd=FOLDER / name, env=environment)
 
 

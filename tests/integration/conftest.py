@@ -14,13 +14,17 @@ import yaml
 from testcontainers.compose import DockerCompose
 
 from lookout import engine, images, machine, project
-from lookout.model import load
+from lookout.images import Choice, Effective
+from lookout.model import Stack, load
 from lookout.project import Project
 from lookout.render import ROOT
 from tests.ports import free_ports
 
 OFTEN = {"standard": {"interval": "5s", "timeout": "4s"}}
 """Scrapes of a stack for tests, which wait for many of them; `make bench` measures what the model says."""
+
+SOURCE = images.parse_source(os.environ.get("IMAGES", "auto"))
+"""Where images may come from."""
 
 LIVE_WITHIN = 180
 """Seconds that a stack may take to become live, on a machine that is busy with other things too."""
@@ -53,11 +57,24 @@ def prepared(said: list[str]) -> Iterator[Project]:
     machine.ensure(say)
     name = f"lookout-test-{os.getpid()}"
     overlay = overlay_of(name, ROOT / "build" / "test", faults=True, scrape=OFTEN)
-    source = images.parse_source(os.environ.get("IMAGES", "auto"))
-    ready = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, source, False, say)
+    ready = project.prepare([ROOT / "stack.yaml", overlay], ROOT / "build" / "test" / name, SOURCE, False, say)
     yield ready
     shutil.rmtree(ready.folder)
     overlay.unlink()
+
+
+@pytest.fixture(scope="session")
+def every_image(prepared: Project) -> dict[str, Choice]:
+    """Every image of the model, obtained where this machine can have it, also where no server here runs from it."""
+    model = load([ROOT / "stack.yaml"])
+    assert prepared.stack.images == model.images
+    return images.obtain(model, [name for name in model.images if name != "debian"], SOURCE, print)
+
+
+def with_images(model: Stack, choices: dict[str, Choice]) -> Effective:
+    """A model as it is, with the images that this machine has for it."""
+    had = {name: choice.use for name, choice in choices.items() if choice.use is not None}
+    return Effective(model, had, tuple(choices.values()), (), ())
 
 
 class Copy(DockerCompose):

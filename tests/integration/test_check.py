@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from lookout import checks, cli
-from lookout.images import Effective
+from lookout.images import SUPPLY, Choice
 from lookout.model import load
-from lookout.project import Project, images_of
+from lookout.project import Project
 from lookout.render import ROOT, render
+from tests.integration.conftest import with_images
 
 pytestmark = pytest.mark.integration
 
@@ -57,17 +58,19 @@ def test_what_is_committed_passes_every_check(prepared: Project, capsys: pytest.
 
 @pytest.mark.parametrize("identity", sorted(checks.discovered()))
 def test_a_check_fails_on_what_it_is_there_for(
-    prepared: Project, identity: str, monkeypatch: pytest.MonkeyPatch
+    every_image: dict[str, Choice], identity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load([ROOT / "stack.yaml", ROOT / "tests" / "golden" / "jaeger-beside-tempo.yaml"])
     broken = dict(render(model))
     BROKEN[identity](broken)
     monkeypatch.setattr(checks, "render", lambda _stack: broken)
-    images = images_of(prepared.folder)
-    if images["otel-collector"].built:
-        images["jaeger"] = images["otel-collector"]  # the same recipe, also where Tempo is the trace store
-    chosen = Effective(model, images, (), (), ())
+    chosen = with_images(model, every_image)
     report = checks.run_all(model, chosen, render(model), lambda _text: None, only=identity)
-    if report.skipped:
-        pytest.skip(report.skipped[0].why)
+    for skip in report.skipped:
+        assert skip.why in {
+            f"there is no image {choice.name}: {choice.why}; {SUPPLY}"
+            for choice in chosen.choices
+            if choice.use is None
+        }
+        pytest.skip(skip.why)
     assert {finding.check for finding in report.findings} == {identity}

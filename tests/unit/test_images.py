@@ -6,7 +6,7 @@ import pytest
 
 from lookout import engine, images, recipes
 from lookout.errors import Unsatisfied
-from lookout.images import effective, registry_of
+from lookout.images import Choice, Source, effective, registry_of
 from lookout.model import Stack, load
 from lookout.render import ROOT
 
@@ -135,6 +135,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
+def obtain(stack: Stack, name: str, source: Source) -> Choice:
+    """The choice for one image, in a run of its own."""
+    return images.obtain(stack, [name], source, quiet)[name]
+
+
 DEBIAN = "debian:trixie-slim"
 OWN = recipes.tag("debian")
 
@@ -147,27 +152,27 @@ def on_base(stack: Stack, reference: str) -> Stack:
 
 def test_a_local_image_stands_on_debians_own_where_that_can_be_pulled(stack: Stack, machine: Machine) -> None:
     machine.registry = {DEBIAN}
-    choice = images.obtain(stack, "services", "auto", quiet)
+    choice = obtain(stack, "services", "auto")
     assert machine.done == [f"pull {DEBIAN}", f"build services on {DEBIAN}"]
     assert choice.origin == "built"
-    assert images.obtain(stack, "services", "auto", quiet).origin == "store"
+    assert obtain(stack, "services", "auto").origin == "store"
     assert len(machine.done) == 2
 
 
 def test_another_base_is_another_image_which_is_built(stack: Stack, machine: Machine) -> None:
     machine.registry = {DEBIAN, "debian:forky-slim"}
-    first = images.obtain(stack, "services", "auto", quiet)
+    first = obtain(stack, "services", "auto")
     assert images.would_use(on_base(stack, "debian:forky-slim"), "auto")[-2].origin == "to build"
-    second = images.obtain(on_base(stack, "debian:forky-slim"), "services", "auto", quiet)
+    second = obtain(on_base(stack, "debian:forky-slim"), "services", "auto")
     assert first.use != second.use
     assert machine.done[-2:] == ["pull debian:forky-slim", "build services on debian:forky-slim"]
 
 
 def test_without_debians_own_the_base_is_made_of_packages_once(stack: Stack, machine: Machine) -> None:
-    images.obtain(stack, "services", "auto", quiet)
+    obtain(stack, "services", "auto")
     assert machine.done == [f"pull {DEBIAN}", "build debian on None", f"build services on {OWN}"]
     machine.store.remove(OWN)  # as by `docker image prune`
-    images.obtain(stack, "services", "auto", quiet)
+    obtain(stack, "services", "auto")
     images.build(stack, "services", "auto", quiet)
     assert machine.done[3:] == [f"pull {DEBIAN}"] * 2
 
@@ -175,16 +180,16 @@ def test_without_debians_own_the_base_is_made_of_packages_once(stack: Stack, mac
 def test_an_image_on_a_base_made_of_packages_makes_way_once_debians_own_can_be_had(
     stack: Stack, machine: Machine
 ) -> None:
-    images.obtain(stack, "services", "auto", quiet)
+    obtain(stack, "services", "auto")
     machine.registry = {DEBIAN}
-    images.obtain(stack, "services", "auto", quiet)
+    obtain(stack, "services", "auto")
     assert machine.done[-1] == f"build services on {DEBIAN}"
 
 
 def test_local_images_stand_on_nothing_that_was_pulled(stack: Stack, machine: Machine) -> None:
     machine.registry = {DEBIAN}
-    images.obtain(stack, "services", "auto", quiet)
-    images.obtain(stack, "services", "local", quiet)
+    obtain(stack, "services", "auto")
+    obtain(stack, "services", "local")
     assert machine.done[-2:] == ["build debian on None", f"build services on {OWN}"]
 
 
@@ -212,9 +217,9 @@ def test_showing_images_pulls_nothing_and_finds_what_was_built_on_either_base(st
 
 def test_without_a_base_what_stands_on_it_is_refused_with_the_reason(stack: Stack, machine: Machine) -> None:
     with pytest.raises(Unsatisfied) as refused:
-        images.obtain(stack, "services", "registry", quiet)
+        obtain(stack, "services", "registry")
     assert str(refused.value) == (
         f"services cannot be built here without its base: {DEBIAN} cannot be pulled: manifest unknown"
     )
-    assert images.obtain(stack, "probe", "registry", quiet).origin == "built"
+    assert obtain(stack, "probe", "registry").origin == "built"
     assert machine.done == [f"pull {DEBIAN}", "build probe on None"]

@@ -40,9 +40,11 @@ ENGINE = ("docker", "dockerd", "iptables")
 @pytest.fixture(autouse=True)
 def _nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    packages.mirror.cache_clear()
+    for remembered in (packages.mirror, packages.go):
+        remembered.cache_clear()
     yield
-    packages.mirror.cache_clear()
+    for remembered in (packages.mirror, packages.go):
+        remembered.cache_clear()
 
 
 @pytest.fixture
@@ -253,3 +255,17 @@ def test_where_apt_has_no_lists_they_are_read_or_the_command_for_it_is_named(
         with pytest.raises(MissingTool, match="run `apt-get update`"):
             packages.mirror()
     assert packages.mirror() == "http://mirror.test/debian"
+
+
+@pytest.mark.parametrize(("version", "taken"), [("go1.26.5", True), ("go1.24.1", False), ("devel +abc", False)])
+def test_go_is_that_of_the_machine_where_it_is_new_enough_and_else_debians(
+    debian: Scripted, monkeypatch: pytest.MonkeyPatch, version: str, taken: bool
+) -> None:
+    monkeypatch.setattr(packages, "_CACHE", debian.folder / "packages")
+    unpacked: list[str] = []
+    monkeypatch.setattr(packages, "unpack", lambda package, *_rest: unpacked.append(package))
+    debian.offer(go=f'echo "{version}"')
+    debian.has("go")
+    own = debian.folder / "packages/go/usr/lib/go-1.26/bin/go"
+    assert packages.go() == str(debian.bin / "go" if taken else own)
+    assert unpacked == ([] if taken else ["golang-1.26-src", "golang-1.26-go"])
