@@ -3,6 +3,8 @@ IMAGES ?= auto
 export IMAGES
 # MODELS="stack.yaml mine.yaml": the model with overlays on it (docs/development.md).
 MODELS ?= stack.yaml
+# ONLY="load cold": the benchmarks to run (tests/benchmarks); without it all but cold.
+ONLY ?=
 PYTHON := .venv/bin/python
 LOOKOUT := PYTHONPATH=scripts $(PYTHON) -m lookout $(if $(filter-out stack.yaml,$(MODELS)),$(MODELS:%=--model %))
 PYTEST := $(PYTHON) -m pytest
@@ -59,4 +61,4 @@ test-integration: setup  ## tests on a running stack of their own
 	@$(PYTEST) $(BESIDE) -m integration
 
 bench: setup  ## measure, as JSON
-	@PYTHONPATH=scripts:services $(PYTHON) -m tests.benchmarks
+	@PYTHONPATH=scripts:services $(PYTHON) -m tests.benchmarks $(ONLY)

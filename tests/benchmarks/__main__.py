@@ -1,7 +1,7 @@
-"""``make bench``: the figures of docs/baselines.md, each measured now and printed as one JSON object a line.
+"""``make bench``: figures of docs/baselines.md, each measured now and printed as one JSON object a line.
 
-``python -m tests.benchmarks render bring_up delivery`` measures those named; without names, all but ``cold``, which
-builds every local image anew and takes half an hour.
+``make bench ONLY="render delivery"`` measures those named; without names, all but ``cold``, which builds every local
+image anew and takes half an hour.
 """
 
 from __future__ import annotations
