@@ -14,10 +14,10 @@ _SLUGS = st.from_regex(r"[a-z][a-z0-9]{1,8}(-[a-z0-9]{1,6})?", fullmatch=True)
 
 _RECEIVERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
-        {"webhook": {"url": "https://hooks.example.com/a?b=c&d='e'"}},
+        {"webhook": {"url": "https://hooks.example.com:8443/a%20b?c=d&e='f'"}},
         {"slack": {"channel": "#on call", "api_url_file": "secrets/slack"}},
         {"telegram": {"chat_id": -100123, "bot_token_file": "secrets/telegram"}},
-        {"email": {"to": "a@example.com", "sender": "b@example.com", "smarthost": "smtp.example.com:587",
+        {"email": {"to": "On Call <a@example.com>", "sender": "b@example.com", "smarthost": "smtp.example.com:587",
                    "username": "b", "password_file": "secrets/smtp"}},
         {"pagerduty": {"routing_key_file": "secrets/pagerduty"}},
     ]
@@ -43,10 +43,11 @@ def valid_models(draw: st.DrawFn) -> Stack:
     )
     model["alerts"]["error_rate"]["above"] = draw(st.sampled_from(["0.1%", "5%", "50%"]))
     model["alerts"]["error_rate"]["window"] = draw(st.sampled_from(["1m", "5m", "1h"]))
+    model["alerts"]["error_rate"]["for"] = draw(st.sampled_from(["1ms", "5m", "292y"]))
     model["alerts"]["service_down"]["failed_scrapes"] = draw(st.integers(2, 5))
     model["alerts"]["restarts"]["more_than"] = draw(st.integers(1, 6))
     model["retention"] = {
-        "metrics": draw(st.sampled_from(["2h", "15d", "1y"])),
+        "metrics": draw(st.sampled_from(["2h", "15d", "292y"])),
         "logs": draw(st.sampled_from(["24h", "30d"])),
         "traces": draw(st.sampled_from(["1d", "2w"])),
         "audit": draw(st.sampled_from(["30d", "1y"])),

@@ -99,3 +99,13 @@ def test_a_problem_names_the_overlay_that_has_it(tmp_path: Path) -> None:
     assert [(problem.file.rpartition("/")[2], problem.line) for problem in caught.value.problems] == [
         ("overlay.yaml", 2)
     ]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["grafana/loki:3.7.6", "localhost:5000/loki:3.7.6", "Registry.example.com/a/b:v1", f"a/b:3@sha256:{'0a' * 32}"],
+)
+def test_an_image_may_be_of_any_registry_and_have_a_digest(tmp_path: Path, reference: str) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"images: {{loki: {{reference: '{reference}'}}}}\n", encoding="utf-8")
+    assert load([ROOT / "stack.yaml", overlay]).images["loki"].reference == reference

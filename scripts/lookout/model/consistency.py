@@ -125,6 +125,8 @@ def _servers(stack: Stack) -> Iterator[Finding]:
     for network in ("edge", "app", "telemetry"):
         if network not in stack.networks:
             yield ("networks",), f'the network "{network}" is missing', "services need it: add it back"
+    if "debian" not in stack.images and any(image.recipe for image in stack.images.values()):
+        yield ("images",), 'the image "debian" is missing', "local recipes stand on it: add it back"
     if stack.bundled and "services" not in stack.images:
         yield ("images",), 'the image "services" is missing', "the bundled services run from it: add it back"
 
@@ -137,7 +139,12 @@ def _published(stack: Stack) -> Iterator[Finding]:
             yield path, f'publish.ports names "{name}", which is no container with a port', _suggest(name, known)
         elif name in stack.servers and "edge" not in stack.servers[name].networks:
             yield path, f"{name} is published but not on the network edge", f"add edge to servers.{name}.networks"
-
+    if stack.publish.ports and "edge" in stack.networks and stack.networks["edge"].internal:
+        yield (
+            ("networks", "edge", "internal"),
+            "networks.edge is internal, and the published ports are on it",
+            "the engine publishes no port of an internal network: set it to false",
+        )
     stores = stack.traces.stores if stack.bundled else ()
     for name in ("prometheus", "receiver", "loki", "grafana", *stores):
         if name in stack.running and name not in stack.publish.ports:
@@ -248,6 +255,12 @@ def _share(stack: Stack) -> Iterator[Finding]:
             ("traces", "keep", "rest"),
             "traces.keep.rest of 0% leaves no trace of a request that went well",
             "`up` could not see that traces arrive: keep a share, such as 0.1%",
+        )
+    if stack.traces.keep.slower_than.seconds > 600:
+        yield (
+            ("traces", "keep", "slower_than"),
+            f"traces.keep.slower_than of {stack.traces.keep.slower_than} is longer than ten minutes",
+            "the collector keeps all spans in memory for that long before it decides: use 10m or less",
         )
 
 

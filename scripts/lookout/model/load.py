@@ -91,7 +91,7 @@ def _problem(tree: Tree, found: Any) -> Problem:
         cause = f"{_dotted(tree, path[:-2])} has the key {path[-2]!r}; expected {_expected(found)}"
         mend = _closest(str(path[-2]), _allowed(found)) or f"use {_expected(found)}"
     elif kind in _EXPECTED:
-        given = json.dumps(found["input"]) if not isinstance(found["input"], str) else repr(found["input"])
+        given = json.dumps(found["input"], default=str) if not isinstance(found["input"], str) else repr(found["input"])
         cause = f"{name} is {given}; expected {_expected(found)}"
         mend = _closest(str(found["input"]), _allowed(found)) or f"use {_expected(found)}"
     elif kind == "text":

@@ -6,7 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .types import Address, Duration, ImageReference, IPv4, Percent, Place, SecretFile, Size, Slug, Url, Version
+from .types import (
+    Address,
+    Duration,
+    ImageReference,
+    IPv4,
+    MailAddress,
+    Percent,
+    Place,
+    SecretFile,
+    Size,
+    Slug,
+    Url,
+    Version,
+    Words,
+)
 
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 ServerName = Literal[
@@ -192,7 +206,7 @@ class Webhook(Part):
 class Slack(Part):
     """A Slack incoming webhook."""
 
-    channel: str
+    channel: Words
     api_url_file: SecretFile
 
 
@@ -206,10 +220,10 @@ class Telegram(Part):
 class Email(Part):
     """Mail through an SMTP server with a login."""
 
-    to: str
-    sender: str
+    to: MailAddress
+    sender: MailAddress
     smarthost: Address
-    username: str
+    username: Words
     password_file: SecretFile
 
 

@@ -20,7 +20,7 @@ class Form:
 
     def check(self, value: Any) -> str:
         """The value, when it has the form. Raises PydanticCustomError of the kind ``text``."""
-        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value, re.ASCII):
             raise PydanticCustomError(
                 "text", "is {got}; expected {expects}", {"got": repr(value), "expects": self.expects}
             )
@@ -43,8 +43,14 @@ Slug = Annotated[
     ),
 ]
 ImageReference = Annotated[
-    str, Form(r"[a-z0-9./_-]+:[A-Za-z0-9._-]+", 'an image with its tag, such as "grafana/loki:3.7.6"')
+    str,
+    Form(
+        r"([A-Za-z0-9.-]+(:\d{1,5})?/)?[a-z0-9./_-]+:(?!latest(@|$))\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?",
+        'an image with its tag, which is not "latest", such as "grafana/loki:3.7.6"',
+    ),
 ]
+Words = Annotated[str, Form(r"\S(.*\S)?", "some text")]
+MailAddress = Annotated[str, Form(r"[^\s@]([^@]*[^\s@])?@\S([^@]*\S)?", 'an address such as "ops@example.com"')]
 IPv4 = Annotated[str, Form(r"\d{1,3}(\.\d{1,3}){3}", 'an IPv4 address, such as "127.0.0.1"')]
 Version = Annotated[str, Form(r"\d+\.\d+\.\d+", 'a version such as "0.1.0"')]
 Place = Annotated[
@@ -79,7 +85,9 @@ class Duration(_Text):
     """A Prometheus duration with one unit, such as ``250ms``, ``15s`` or ``30d``."""
 
     pattern = r"[1-9]\d*(ms|s|m|h|d|w|y)"
-    expects = 'a duration such as "250ms", "15s", "5m" or "30d"'
+    expects = 'a duration such as "250ms", "15s", "5m" or "30d", of 292y at most'
+    longest: ClassVar[float] = 292 * 365 * 86400
+    """Seconds; Go counts nanoseconds in 63 bits: https://pkg.go.dev/time#Duration"""
     units: ClassVar[dict[str, float]] = {
         "ms": 0.001,
         "s": 1,
@@ -89,6 +97,15 @@ class Duration(_Text):
         "w": 7 * 86400,
         "y": 365 * 86400,
     }
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        found = super().parse(value)
+        if found.seconds > cls.longest:
+            raise PydanticCustomError(
+                "text", "is {got}; expected {expects}", {"got": repr(value), "expects": cls.expects}
+            )
+        return found
 
     @property
     def seconds(self) -> float:
@@ -108,10 +125,10 @@ class Duration(_Text):
 
 
 class Size(_Text):
-    """An amount of memory, such as ``256MiB`` or ``2GiB``."""
+    """An amount of memory, such as ``256MiB`` or ``2GiB``; the engine sets no limit below 6 MB."""
 
-    pattern = r"[1-9]\d*(MiB|GiB)"
-    expects = 'an amount of memory such as "256MiB" or "2GiB"'
+    pattern = r"([6-9]|[1-9]\d{1,6})MiB|[1-9]\d{0,3}GiB"
+    expects = 'an amount of memory such as "256MiB" or "2GiB", of 6MiB at least'
 
     @property
     def bytes(self) -> int:
@@ -152,9 +169,12 @@ class Address(_Text):
 
 
 class Url(_Text):
-    """An http(s) address."""
+    """An http(s) address, without a login: that would be a secret."""
 
-    pattern = r"https?://[^\s]+"
+    pattern = (
+        r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
+        r"([/?#]([!-$&-~]|%[0-9A-Fa-f]{2})*)?"
+    )
     expects = 'an address such as "http://receiver:7110/"'
 
 
