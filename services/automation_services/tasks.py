@@ -108,17 +108,16 @@ class Tasks:
     async def proof(self, job: Job) -> Any:
         """Prove a claim."""
         with _timed(self._proof_seconds.labels(complexity(job.name, job.content))):
-            status = "verified"
             try:
-                return await asyncio.to_thread(prove, job.name, job.content)
+                proof = await asyncio.to_thread(prove, job.name, job.content)
             except Refuted:
-                status = "refuted"
+                self._proofs.labels("refuted").inc()
                 raise
             except WorkFailed:
-                status = "invalid"
+                self._proofs.labels("invalid").inc()
                 raise
-            finally:
-                self._proofs.labels(status).inc()
+        self._proofs.labels("verified").inc()
+        return proof
 
     async def review(self, job: Job) -> Any:
         """Review a text."""

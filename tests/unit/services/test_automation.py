@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -10,8 +11,10 @@ import httpx
 import pytest
 
 from automation_services import app as module
+from automation_services import tasks as tasks_module
 from automation_services.digests import Digests, digest, every
 from automation_services.jobs import Job
+from automation_services.proofs import Refuted
 from automation_services.reviews import Reviews
 from automation_services.tasks import Tasks
 from automation_services.work import WorkBroke, WorkFailed
@@ -166,6 +169,37 @@ def test_jobs_are_measured_by_what_they_do(make_telemetry: MakeTelemetry, monkey
     assert value("digests_delivered_total", channel="team") == 1
     assert value("digests_delivered_total", channel="archived") == 0
     assert value("worker_jobs_total", queue="proofs", status="failed") == 2
+
+
+def test_a_proof_that_is_broken_off_or_breaks_counts_as_no_outcome(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry, over = make_telemetry(), threading.Event()
+
+    def prove(_claim: str, formula: str) -> None:
+        assert over.wait(10)
+        raise RuntimeError("a bug") if formula == "broken" else Refuted("not always true")
+
+    monkeypatch.setattr(tasks_module, "prove", prove)
+
+    async def run() -> list[Any]:
+        tasks = handlers(telemetry, Memory(), outside())
+        proofs = [
+            asyncio.create_task(tasks.proof(Job(formula, "proof", "tautology", formula, 0, {})))
+            for formula in ("cancelled", "broken")
+        ]
+        await asyncio.sleep(0)
+        proofs[0].cancel()
+        over.set()
+        return await asyncio.gather(*proofs, return_exceptions=True)
+
+    assert [type(end) for end in asyncio.run(run())] == [asyncio.CancelledError, RuntimeError]
+    value = telemetry.metrics.registry.get_sample_value
+    assert {status: value("proofs_total", {"status": status}) for status in ("verified", "refuted", "invalid")} == {
+        "verified": 0,
+        "refuted": 0,
+        "invalid": 0,
+    }
 
 
 def test_a_job_sent_twice_under_one_id_is_done_once(
