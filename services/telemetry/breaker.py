@@ -1,7 +1,8 @@
 """Circuit breakers, one for each dependency, with their state as a metric."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
@@ -38,12 +39,21 @@ class Breakers:
 
     @asynccontextmanager
     async def guard(self, dependency: str) -> AsyncIterator[None]:
-        """Run a call; a DependencyError in it is a failure. Raises CircuitOpen instead where it is open."""
+        """Run a call; a DependencyError in it is a failure, one that is cancelled is neither that nor a success.
+
+        Raises CircuitOpen instead where it is open.
+        """
         breaker = await self._factory.get_breaker(dependency)
         try:
-            async with breaker:
+            async with AsyncExitStack() as call:
+                await call.enter_async_context(breaker)
                 faults.reach(dependency)
-                yield
+                try:
+                    yield
+                except asyncio.CancelledError:
+                    # Nobody knows how the call would have ended, so the library, to which it is a success, is not told.
+                    call.pop_all()
+                    raise
         except OpenedState as error:
             # The library raises one exception object again and again; its traceback would grow with each.
             error.__traceback__ = None

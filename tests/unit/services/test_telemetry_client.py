@@ -164,6 +164,27 @@ def test_an_open_breaker_tries_again_and_closes() -> None:
     asyncio.run(ask())
 
 
+def test_a_call_that_is_cancelled_tells_the_breaker_nothing() -> None:
+    metrics = Metrics("shop")
+    breakers = Breakers(metrics, open_seconds=0.05)
+
+    async def fail(error: BaseException) -> float | None:
+        with pytest.raises(type(error)):
+            async with breakers.guard("payments"):
+                raise error
+        return metrics.registry.get_sample_value("circuit_breaker_state", {"dependency": "payments"})
+
+    async def ask() -> list[float | None]:
+        for _ in range(FAILURES_TO_OPEN - 1):
+            await fail(TimedOut("payments", "no answer"))
+        # Whoever left before the time was up does not make good the failures before.
+        found = [await fail(asyncio.CancelledError()), await fail(TimedOut("payments", "no answer"))]
+        await asyncio.sleep(0.06)
+        return [*found, await fail(asyncio.CancelledError()), await fail(TimedOut("payments", "no answer"))]
+
+    assert asyncio.run(ask()) == [STATES[name] for name in ("closed", "opened", "half-opened", "opened")]
+
+
 def flaky(*answers: httpx.Response | Exception) -> tuple[Answer, list[httpx.Request]]:
     """Answers in turn, the last one for ever; and what was asked."""
     asked: list[httpx.Request] = []
