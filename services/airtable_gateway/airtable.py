@@ -51,7 +51,9 @@ class Airtable:
         for operation in OPERATIONS:
             for status in ("200", "429"):
                 self._requests.labels(operation, status)
-        self._limiter = Limiter(REQUESTS_PER_SECOND, MAX_WAIT_SECONDS, remaining.set)
+        self._limiter = Limiter(REQUESTS_PER_SECOND, MAX_WAIT_SECONDS)
+        # Asked at each scrape: a pause ends by itself, without a request that could tell.
+        remaining.set_function(lambda: self._limiter.remaining)
         telemetry.before_scrape(self._measure)
 
     async def records(self, table: str, limit: int, where: tuple[str, str] | None = None) -> list[dict[str, Any]]:

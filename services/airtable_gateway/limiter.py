@@ -1,7 +1,8 @@
 """Spreads requests so that a limit of some a second is never reached."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 WINDOW_SECONDS = 1.0
@@ -20,18 +21,21 @@ class Limiter:
 
     A place becomes free one second after its request was answered, not after it was sent: however late a request
     arrives at the other end, no more than ``rate`` of them arrive there within a second. Nobody waits longer than
-    ``max_wait`` seconds. ``on_change`` is told how many places are free.
+    ``max_wait`` seconds.
     """
 
-    def __init__(self, rate: int, max_wait: float, on_change: Callable[[int], None]) -> None:
+    def __init__(self, rate: int, max_wait: float) -> None:
         self._rate = rate
         self._max_wait = max_wait
-        self._on_change = on_change
         self._places = asyncio.Semaphore(rate)
         self._free = rate
         self._waiting = 0
         self._paused_until = 0.0
-        on_change(rate)
+
+    @property
+    def remaining(self) -> int:
+        """How many requests may start now; during a pause none."""
+        return 0 if self._pause_left() > 0 else self._free
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -44,28 +48,30 @@ class Limiter:
 
     def pause(self, seconds: float) -> None:
         """Let no request start for ``seconds``: the other end has said so."""
-        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
+    def _pause_left(self) -> float:
+        return self._paused_until - time.monotonic()
 
     async def _take(self) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._max_wait
+        deadline = time.monotonic() + self._max_wait
         if self._paused_until > deadline:
-            raise Throttled(self._paused_until - loop.time())
+            raise Throttled(self._pause_left())
         if self._waiting >= self._rate * self._max_wait:
             raise Throttled(self._waiting / self._rate)
         self._waiting += 1
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(self._max_wait):
                 await self._places.acquire()
         except TimeoutError:
             raise Throttled(max(self._waiting / self._rate, WINDOW_SECONDS)) from None
         finally:
             self._waiting -= 1
-        self._changed(-1)
+        self._free -= 1
         try:
             # A pause may have begun, or been prolonged, while this one was waiting.
-            while (wait := self._paused_until - loop.time()) > 0:
-                if loop.time() + wait > deadline:
+            while (wait := self._pause_left()) > 0:
+                if self._paused_until > deadline:
                     raise Throttled(wait)
                 await asyncio.sleep(wait)
         except BaseException:
@@ -74,8 +80,4 @@ class Limiter:
 
     def _give_back(self) -> None:
         self._places.release()
-        self._changed(1)
-
-    def _changed(self, by: int) -> None:
-        self._free += by
-        self._on_change(self._free)
+        self._free += 1

@@ -12,6 +12,7 @@ from airtable_gateway import airtable as airtable_module
 from airtable_gateway import limiter as limiter_module
 from airtable_gateway.airtable import Airtable
 from airtable_gateway.limiter import Limiter, Throttled
+from lookout.verify.polling import NotYet, poll_until
 from tests.unit.services.airtable import KEY, Gateway, gateway_to_airtable
 from tests.unit.services.helpers import MakeTelemetry
 
@@ -167,31 +168,33 @@ def test_the_pool_of_connections_is_shown(gateway: Gateway) -> None:
 
 def test_no_more_than_the_rate_are_answered_within_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiter_module, "WINDOW_SECONDS", 0.1)
-    free: list[int] = []
+    remaining: list[int] = []
 
     async def run() -> list[float]:
-        limiter, loop = Limiter(3, 5.0, free.append), asyncio.get_running_loop()
+        limiter, loop = Limiter(3, 5.0), asyncio.get_running_loop()
         arrived: list[float] = []
 
         async def request(late: float) -> None:
             async with limiter.place():
+                remaining.append(limiter.remaining)
                 await asyncio.sleep(late)
                 arrived.append(loop.time())
 
         await asyncio.gather(*(request(0.05 if n % 2 else 0.0) for n in range(12)))
         await asyncio.sleep(0.15)
+        remaining.append(limiter.remaining)
         return sorted(arrived)
 
     arrived = asyncio.run(run())
     assert all(later - earlier >= 0.099 for earlier, later in zip(arrived, arrived[3:], strict=False))
-    assert (min(free), free[-1]) == (0, 3)
+    assert (min(remaining), remaining[-1]) == (0, 3)
 
 
 def test_a_pause_holds_back_those_that_wait_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiter_module, "WINDOW_SECONDS", 0.05)
 
     async def run() -> float:
-        limiter, loop = Limiter(1, 1.0, lambda _: None), asyncio.get_running_loop()
+        limiter, loop = Limiter(1, 1.0), asyncio.get_running_loop()
         start = loop.time()
 
         async def request() -> float:
@@ -209,3 +212,34 @@ def test_a_pause_holds_back_those_that_wait_already(monkeypatch: pytest.MonkeyPa
         return took
 
     assert asyncio.run(run()) >= 0.3
+
+
+def test_nothing_remains_during_a_pause_and_all_again_after_it_without_a_request(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter_module, "WINDOW_SECONDS", 0.01)
+    monkeypatch.setattr(airtable_module, "MAX_WAIT_SECONDS", 0.5)
+    telemetry = make_telemetry()
+
+    def remaining() -> float | None:
+        return telemetry.metrics.registry.get_sample_value("airtable_rate_limit_remaining")
+
+    async def converse() -> None:
+        answer = httpx.Response(429, json={"errors": []}, headers={"retry-after": "1"})
+        transport = httpx.MockTransport(lambda _: answer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airtable") as http:
+            airtable = Airtable(telemetry, http, KEY)
+            assert remaining() == 5
+            with pytest.raises(Throttled):
+                await airtable.records("orders", 1)
+        # Until the place of the request that was refused is free again.
+        await asyncio.sleep(0.05)
+        assert remaining() == 0
+
+    asyncio.run(converse())
+
+    def ended() -> None:
+        if remaining() != 5:
+            raise NotYet(f"{remaining()} remain")
+
+    poll_until(ended, "the end of the pause", within=5, every=0.05)
