@@ -21,7 +21,8 @@ class UnknownTool(Exception):
 class Runner:
     """Counts mcp_tool_executions_total{tool, status}; ``invalid`` is a call whose arguments are wrong.
 
-    Each call is recorded in the audit log; none takes place while that is away.
+    Each call of a tool is recorded in the audit log, also one whose arguments are wrong, and without what they hold;
+    none takes place while that is away.
     """
 
     def __init__(self, telemetry: Telemetry, tools: Mapping[str, Tool], audit: Audit) -> None:
@@ -53,8 +54,8 @@ class Runner:
             set_status_on_exception=False,
         ) as span:
             try:
-                given = read(tool.parameters, arguments)
                 async with self._audit.around("tool_call", who=who, on=f"tool:{name}"):
+                    given = read(tool.parameters, arguments)
                     TOOL_FAILURE.fail()
                     result = await tool.run(**given)
                 status = "success"

@@ -123,6 +123,8 @@ def test_a_tool_that_cannot_do_it_says_so_inside_of_its_result(served: Served, m
     assert served.value("mcp_tool_executions_total", tool="remember", status="error") == 1
     assert served.value("mcp_storage_operations_total", operation="store", backend="postgres", result="error") == 1
     assert served.value("mcp_requests_total", method="tools/call", endpoint="/mcp", status="error") == 5
+    asked = ("word_count", "word_count", "remember", "review", "summarize")
+    assert served.audit.events == [("tool_call", "anonymous", f"tool:{tool}", "failure") for tool in asked]
 
 
 @ERAS
