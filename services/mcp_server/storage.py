@@ -3,6 +3,8 @@
 import hashlib
 from typing import Any
 
+import asyncpg
+
 from telemetry import DependencyError, Telemetry
 from telemetry.cache import Cache
 from telemetry.postgres import Postgres
@@ -83,7 +85,7 @@ class Storage:
     async def _ask(self, operation: str, sql: str, *arguments: object) -> list[Any]:
         try:
             rows = await self._database.fetch(f"mcp_{operation}", sql, *arguments)
-        except DependencyError:
+        except (DependencyError, asyncpg.PostgresError):
             self._storage_operations.labels(operation, BACKEND, "error").inc()
             raise
         self._storage_operations.labels(operation, BACKEND, "ok").inc()

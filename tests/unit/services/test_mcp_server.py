@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import asyncpg
 import httpx
 import pytest
 from mcp import Client
@@ -19,6 +20,7 @@ from llm_orchestrator.mcp_client import NoSuchTool, ToolError, Tools
 from lookout.verify.polling import NotYet, poll_until
 from mcp_server.app import build
 from mcp_server.arguments import BadArguments, Parameters, Text, Whole, read, schema
+from mcp_server.storage import Storage
 from simulators.app import build as build_simulators
 from telemetry import Telemetry
 from tests.unit.services.helpers import AuditInMemory, LogLines, MakeTelemetry
@@ -136,6 +138,26 @@ def test_an_unknown_tool_is_an_error_of_the_protocol_and_no_label(served: Served
     served.talk(mode, converse)
     found = httpx.get(f"{served.url}/metrics", trust_env=False).text
     assert "invented" not in found
+
+
+def test_what_the_database_refuses_is_an_error_of_the_storage_as_its_absence_is(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telemetry = make_telemetry(
+        DATABASE_URL="postgresql://lookout@127.0.0.1:1/lookout", REDIS_URL="redis://127.0.0.1:1/0"
+    )
+    database = telemetry.postgres("")
+
+    async def fetch(*_: object) -> list[Any]:
+        raise asyncpg.DiskFullError("no space left on device")
+
+    monkeypatch.setattr(database, "fetch", fetch)
+    storage = Storage(telemetry, database, telemetry.cache(telemetry.redis(), "mcp", 20))
+    with pytest.raises(asyncpg.DiskFullError):
+        asyncio.run(storage.store("a note"))
+    value, labels = telemetry.metrics.registry.get_sample_value, {"operation": "store", "backend": "postgres"}
+    assert value("mcp_storage_operations_total", labels | {"result": "error"}) == 1
+    assert value("mcp_storage_operations_total", labels | {"result": "ok"}) == 0
 
 
 def test_summarize_asks_a_provider_and_counts_it(served: Served) -> None:
