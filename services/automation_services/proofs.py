@@ -15,6 +15,8 @@ MAX_DEPTH = 100
 MAX_STEPS = 1_000_000
 """Clauses looked at: about a second."""
 MAX_PATH = 64
+MAX_QUOTED = 40
+"""Characters of a name that a reason quotes: reasons are kept with the job, and logged."""
 _TOKEN = re.compile(r"\s*(<->|->|[!&|()]|[A-Za-z_][A-Za-z0-9_]*)")
 _HASH = re.compile(r"[0-9a-f]{64}")
 PROOFS = ("tautology", "merkle")
@@ -116,7 +118,7 @@ class _Parser:
     def parse(self) -> Formula:
         formula = self._binary(0, 0)
         if self._at < len(self._tokens):
-            raise WorkFailed(f"the formula goes on with {self._tokens[self._at]} where it should end")
+            raise WorkFailed(f"the formula goes on with {self._tokens[self._at][:MAX_QUOTED]} where it should end")
         return formula
 
     def _binary(self, level: int, depth: int) -> Formula:

@@ -42,14 +42,19 @@ _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _MAX_NAME = 200
 
 
-@lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Whether a value under ``name`` is to be masked, whatever it looks like.
 
     >>> [is_secret(name) for name in ("DB_PASSWORD", "apiKey", "x-api-key", "input_tokens", "token_type")]
     [True, True, True, False, False]
     """
-    parts = [word.lower() for word in _SPLIT.findall(name[:_MAX_NAME])]
+    # Cut here: whoever makes up long names does not fill the cache with them.
+    return _is_secret(name[:_MAX_NAME])
+
+
+@lru_cache(maxsize=4096)
+def _is_secret(name: str) -> bool:
+    parts = [word.lower() for word in _SPLIT.findall(name)]
     if not parts:
         return False
     pairs = set(pairwise(parts))

@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,17 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
             raise ValueError("no")
 
     assert mask({"odd": Odd(), "raw": b"token=hunter2"}) == {"odd": "<Odd>", "raw": f"b'token={MASK}'"}
+
+
+def test_long_names_do_not_fill_memory() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            is_secret(f"{number}{'x' * 32_000}")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2_000_000
 
 
 def test_a_usual_line_costs_little_beside_its_json() -> None:

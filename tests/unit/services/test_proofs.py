@@ -79,6 +79,7 @@ def test_a_hard_proof_takes_more_steps_and_one_that_is_too_hard_is_given_up(monk
         ("", "a name is expected at the end"),
         ("p &", "a name is expected at the end"),
         ("p q", "goes on with q"),
+        ("p " + "q" * 32_000, f"goes on with {'q' * 40} where"),
         ("(p", "not closed"),
         (")", "a name is expected, not )"),
         ("p + q", "cannot be read at character 2"),
