@@ -2,8 +2,9 @@
 
 import re
 
-from telemetry.secret_names import is_secret, words
+from telemetry.secret_names import is_header, is_secret, words
 from telemetry.secret_patterns import MASK
+from telemetry.secret_values import end_of_brackets, end_of_quoted
 
 # Pieces of lower-case text, one of which every secret name contains.
 HINTS = (
@@ -11,30 +12,43 @@ HINTS = (
     "otp", "cvv", "cvc", "ssn", "iban", "mail", "phone", "session", "card", "mobile", "string",
 )  # fmt: skip
 
-# A name with what stands between it and its value: = : => , with quotes that may be escaped, or the space after --name.
+# A name with what stands between it and its value: = : => , with quotes that may be escaped and the bracket of
+# user[password]=, all of them percent-encoded too, or the space after --name.
 _NAME = re.compile(
-    r"(?<![\w.-])(?P<flag>--)?(?P<name>[A-Za-z_][\w.-]*+)"
-    r"(?:(?:\\?[\"'])?\s{0,4}+(?:=>|:=|[=:](?![=/:]))\s{0,4}+|(?P<space> {1,4}+)(?=[^\s-])|[\"'],\s?)"
+    r"(?:(?<![\w.-])|(?<=%[0-9A-Fa-f]{2}))(?P<flag>--)?(?P<name>[A-Za-z_][\w.-]*+)"
+    r"(?:(?:\\{0,7}+[\"']|%2[27])?(?:\](?=\s{0,4}=)|%5[Dd](?=%3D|=))?"
+    r"(?:\s{0,4}+(?:=>|:=|[=:](?![=/:]))\s{0,4}+|(?P<encoded>%3[ADad]))"
+    r"|(?P<space> {1,4}+)(?=[^\s-])|(?P<comma>[\"'],\s?))"
 )
-_VALUE = re.compile(
-    r"[bru]?(?P<quote>\\?[\"'])(?P<quoted>.*?)(?=(?P=quote)|\Z)|(?P<bare>[^\s\"'&,;)}\]>\\]++)",
-    re.DOTALL,
-)
+_QUOTE = re.compile(r"[bru]?(?P<escapes>\\{0,7}+)(?P<quote>[\"'])")
+# A bracket, quote or backslash is the value's own where more of it follows: ab(c)d, ab"c.
+_REST = r"[^\s\"'&,;)}\]>\\]|[\"')}\]](?=\w)|\\(?=[^\s\"'\\nrtu])"
+_BARE = re.compile(rf"(?:{_REST})++")
+_BARE_ENCODED = re.compile(rf"(?:(?!%26)(?:{_REST}))++")
 _SCHEME = re.compile(r"(?:bearer|basic|digest|token|apikey|negotiate)[ \t]{1,4}+(?=\S)", re.IGNORECASE)
-_COOKIES = re.compile(r"[^\s;=\"']++(?:=[^\s;\"']*+)?(?:;[ \t]{0,4}+[^\s;=\"']++(?:=[^\s;\"']*+)?)*+")
+_COOKIES = re.compile(r"[^\s;=\"'\[{]++(?:=[^\s;\"']*+)?(?:;[ \t]{0,4}+[^\s;=\"']++(?:=[^\s;\"']*+)?)*+")
 _COOKIE_NAMES = ("cookie", "set-cookie", "set_cookie")
-# Names of headers that may stand beside their value in a list of pairs, as ASGI and httpx show them.
-_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "api-key"}
-)
 # Prose and code, no values: "token: expired", "password: str", "secret = load_secret(…)", "token = settings[…]".
 _NO_VALUE = frozenset(
     words(
         "none null nil true false missing required invalid expired empty unset set not is was must wrong the a an "
-        "unknown undefined optional string str bytes int bool object any redacted masked hidden yes no ok failed denied"
+        "unknown undefined optional string str bytes int bool object any redacted masked hidden filtered removed yes "
+        "no ok failed denied"
     )
 )
-_CODE = re.compile(r"[A-Za-z_][\w.]*+[(\[]|[$%]?[{<]|\$[A-Z0-9_(]|%[sdr]\b|\*+\Z|\[|\(")
+_AROUND = "()[]{}.:!?"
+_INSIDE = r"[^()\[\]\n]{0,99}+"
+# Every repetition that may cross the name of another secret is bounded: what is refused is read again from there.
+_CODE = re.compile(
+    # A call or an item, whole in its line or open at the end of it: get_password(x), form['password'], load(⏎
+    rf"(?:[A-Za-z_][\w.]*+[(\[]{_INSIDE}(?:[(\[]{_INSIDE}[)\]]{_INSIDE}){{0,3}}+[)\]]"
+    r"|[a-z_][a-z_.]*+[(\[](?=[ \t]{0,4}(?:\n|\Z))"
+    # Variables and templates: {x}, ${X}, ${X:?set it}, {{ x }}, $X, $1, $(cat x), %s, %(x)s, %X%; <placeholders>; stars
+    r"|[$%]?\{[\w.]{0,99}(?:![rsa]|:\?[^{}\n]{0,99})?\}|\$?\{\{[^{}\n]{0,99}\}\}"
+    r"|\$(?:[A-Z_][A-Z0-9_]{0,99}|[0-9]{1,2}|\([^()\n]{0,99}\))|%(?:[sdr]|\(\w{1,99}\)[sdr]|[A-Z_]{1,99}%)"
+    r"|<[^<>\n]{0,99}>|\*+)"
+    r"(?=[\s\"'&,;:.)}\]>\\(\[|]|\Z)"
+)
 
 
 def mask_assignments(text: str) -> str:
@@ -43,41 +57,43 @@ def mask_assignments(text: str) -> str:
     done = at = 0
     while (found := _NAME.search(text, at)) is not None:
         at = found.end()
-        name = found["name"]
-        if not is_secret(name) or not _assigns(found, name.lower()):
+        name = found["name"].lower()
+        if not _assigns(found):
             continue
-        span = _value(text, at, name.lower())
+        span = _value(text, at, name, _BARE_ENCODED if found["encoded"] else _BARE)
         if span is not None:
             pieces += (text[done : span[0]], MASK)
             done = at = span[1]
     return "".join(pieces) + text[done:] if pieces else text
 
 
-def _assigns(found: re.Match[str], name: str) -> bool:
-    """Whether what follows the name is an assignment: a space only after --name, a comma only after a header."""
-    if found["space"] is not None:
-        return found["flag"] is not None
-    return not found[0].rstrip().endswith(",") or name in _HEADERS
+def _assigns(found: re.Match[str]) -> bool:
+    """Whether a secret name is given a value: after a space only as --name, after a comma only as a header."""
+    if found["space"] is not None and found["flag"] is None:
+        return False
+    return (is_header if found["comma"] else is_secret)(found["name"])
 
 
-def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
+def _value(text: str, at: int, name: str, bare: re.Pattern[str]) -> tuple[int, int] | None:
     """Where the secret begins and ends; None where there is none."""
     if name in _COOKIE_NAMES and (cookies := _COOKIES.match(text, at)):
-        return None if cookies[0] == MASK else cookies.span()
+        return None if cookies[0].rstrip(_AROUND + ",") == MASK else cookies.span()
     scheme = _SCHEME.match(text, at)
-    found = _VALUE.match(text, scheme.end() if scheme else at)
-    if found is None:
+    start = scheme.end() if scheme else at
+    if quote := _QUOTE.match(text, start):
+        start = quote.end()
+        end = end_of_quoted(text, start, quote["quote"], len(quote["escapes"]))
+        if inner := _SCHEME.match(text, start, end):
+            start = inner.end()
+        return None if text[start:end] in ("", MASK) else (start, end)
+    if _CODE.match(text, start):
         return None
-    group = "quoted" if found["quote"] else "bare"
-    start, end = found.span(group)
-    if group == "quoted" and (inner := _SCHEME.match(text, start, end)):
-        start = inner.end()
-    value = text[start:end]
-    if not value or value == MASK or (group == "bare" and _is_no_value(value, name)):
-        return None
-    return start, end
+    end = end_of_brackets(text, start) if text[start : start + 1] in ("(", "[", "{") else start
+    if found := bare.match(text, end):
+        end = found.end()
+    return None if _is_no_value(text[start:end], name) else (start, end)
 
 
 def _is_no_value(value: str, name: str) -> bool:
-    plain = value.rstrip(".:!?").lower()
-    return not plain or plain in _NO_VALUE or plain == name or _CODE.match(value) is not None
+    plain = value.strip(_AROUND).lower()
+    return not plain or plain in _NO_VALUE or plain == name

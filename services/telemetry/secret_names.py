@@ -40,6 +40,8 @@ _ABOUT = frozenset(
 )
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _MAX_NAME = 200
+# Names of headers without a dash.
+_HEADERS = frozenset({"authorization", "cookie"})
 
 
 def is_secret(name: str) -> bool:
@@ -50,6 +52,15 @@ def is_secret(name: str) -> bool:
     """
     # Cut here: whoever makes up long names does not fill the cache with them.
     return _is_secret(name[:_MAX_NAME])
+
+
+def is_header(name: str) -> bool:
+    """Whether ``name`` is that of a header with a secret, which may stand beside its value in a list of pairs.
+
+    >>> [is_header(name) for name in ("Authorization", "x-api-key", "password", "content-type")]
+    [True, True, False, False]
+    """
+    return name.lower() in _HEADERS or ("-" in name and " " not in name and is_secret(name))
 
 
 @lru_cache(maxsize=4096)

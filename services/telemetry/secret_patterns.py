@@ -22,7 +22,7 @@ class Rule(NamedTuple):
 
 # Prefix and rest of keys that their makers made recognisable (the makers' documentation of token formats).
 _KEYS = (
-    r"sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{16,}+",  # OpenAI, Anthropic, OpenRouter, DeepSeek
+    r"sk-(?=[A-Za-z_-]{0,128}[0-9])[A-Za-z0-9_-]{16,}+",  # OpenAI, Anthropic, OpenRouter, DeepSeek
     r"(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,}+|whsec_[A-Za-z0-9+/=]{16,}+",  # Stripe
     r"gh[pousr]_[A-Za-z0-9]{16,}+|github_pat_[A-Za-z0-9_]{20,}+",  # GitHub
     r"gl(?:pat|ptt|dt|rt|cbt|ft|soat|imt|agent|oas)-[A-Za-z0-9_.-]{16,}+",  # GitLab

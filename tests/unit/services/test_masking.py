@@ -59,6 +59,17 @@ HOSTILE = {
     "aws": "akia/aws+",
     "words": "Session Key ",
     "backslashes": "\\",
+    "hyphenated keys": "sk--",
+    "templates": "token={",
+    "lists": "pwd=[",
+    "groups": "pwd=(",
+    "calls": "secret=a.(",
+    "calls in calls": "token=a(b(",
+    "placeholders": "token=<",
+    "escaped names": '\\"token\\": ',
+    "encoded names": "%5Btoken%5D%3D",
+    "escapes within quotes": '"token": "\\\\',
+    "strings within brackets": "token=['",
 }
 
 
