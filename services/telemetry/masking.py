@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from telemetry.secret_assignments import HINTS, mask_assignments
-from telemetry.secret_names import is_secret
-from telemetry.secret_numbers import ENOUGH_DIGITS, mask_numbers
+from telemetry.secret_names import is_header, is_secret
+from telemetry.secret_numbers import ENOUGH_DIGITS, is_card, mask_numbers
 from telemetry.secret_patterns import KEY_LENGTH, MASK, RULES, SHORT_RULES
 
 __all__ = ["MASK", "mask", "mask_text"]
 
 MAX_DEPTH = 10
-_PLAIN = (bool, int, float)
+# No number of a card is smaller (eleven digits and less).
+_SMALL = 10**11
 # Text without any of these has no secret in it: a look at each character, and most lines of prose are done.
 _WORTH_A_LOOK = re.compile(r"[0-9=:@\"'%]|--|[a-z][A-Z]")
 # Hexadecimal ids, digests and UUIDs: what most values of fields are. With a letter, so that no card is among them.
@@ -45,15 +46,29 @@ def mask(value: Any, depth: int = 0) -> Any:
     """
     if isinstance(value, str):
         return mask_text(value)
-    if value is None or isinstance(value, _PLAIN):
+    if isinstance(value, int):
+        return value if -_SMALL < value < _SMALL else _mask_int(value)
+    if value is None or isinstance(value, float):
         return value
     if depth >= MAX_DEPTH:
         return MASK
     if isinstance(value, Mapping):
         return {mask_text(str(key)): _mask_field(str(key), item, depth) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
+        if len(value) == 2 and is_header(name := _header(value[0])):
+            return [mask_text(name), _mask_field(name, value[1], depth)]
+        return [mask(item, depth + 1) for item in value]
+    if isinstance(value, set | frozenset):
         return [mask(item, depth + 1) for item in value]
     return mask_text(_shown(value))
+
+
+def _shown(value: Any) -> str:
+    """``str(value)``, or the name of its type where that fails."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def _mask_field(name: str, value: Any, depth: int) -> Any:
@@ -63,10 +78,22 @@ def _mask_field(name: str, value: Any, depth: int) -> Any:
     return mask(value, depth + 1)
 
 
+def _mask_int(value: int) -> int | str:
+    return MASK if is_card(str(value)) else value
+
+
+def _header(name: Any) -> str:
+    """``name`` of a header as ASGI and httpx have it in lists of pairs; empty where it is none."""
+    if isinstance(name, bytes):
+        return name.decode("latin-1")
+    return name if isinstance(name, str) else ""
+
+
 def _mask(text: str) -> str:
     if _HEX.fullmatch(text):
         return text
-    masked = text
+    # Before the names: a value without quotes ends at a space, and 4111 1111 1111 1111 does not.
+    masked = mask_numbers(text) if ENOUGH_DIGITS.search(text) else text
     lower = text.lower()
     for hint in HINTS:
         if hint in lower:
@@ -77,13 +104,4 @@ def _mask(text: str) -> str:
             if hint in lower:
                 masked = pattern.sub(replacement, masked)
                 break
-    if ENOUGH_DIGITS.search(masked):
-        masked = mask_numbers(masked)
     return text if masked == text else masked
-
-
-def _shown(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return f"<{type(value).__name__}>"

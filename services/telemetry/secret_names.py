@@ -19,9 +19,11 @@ _PAIRS = frozenset(
     {
         *((first, second) for first in _KEYS for second in ("key", "keys")),
         *((first, "number") for first in ("card", "phone", "mobile")),
-        *(("session", "id"), ("e", "mail"), ("credit", "card"), ("connection", "string")),
+        *(("e", "mail"), ("credit", "card"), ("connection", "string")),
     }
 )
+# Ids that let in whoever has them, as other ids do not; the second is one half of a login at Vault.
+_SECRET_IDS = frozenset({("session", "id"), ("secret", "id")})
 # Written without a break: dbpassword, clientsecret, sessionid. Ends of the whole name, in lower case.
 _ENDS = tuple(
     words(
@@ -69,7 +71,7 @@ def _is_secret(name: str) -> bool:
     if not parts:
         return False
     pairs = set(pairwise(parts))
-    if ("session", "id") in pairs:
+    if not _SECRET_IDS.isdisjoint(pairs):
         return True
     if parts[-1] in _ABOUT:
         return False

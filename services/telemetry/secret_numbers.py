@@ -20,7 +20,8 @@ _NETWORKS = re.compile(
 )
 _IBAN = re.compile(r"(?<![\w-])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])")
 _PHONE = re.compile(
-    r"(?<![\w.+/:-])(?:"
+    # After a colon only where that follows a word (tel:), not within an address or time; +49… also within a path.
+    r"(?:(?<![\w.+/:-])|(?<=[A-Za-z]:)|(?<=/)(?=\+[1-9][0-9]{9}))(?:"
     # International: +49 170 1234567, +1 (555) 123-4567, 0049 30 123456
     r"\+[1-9][0-9]{9,14}+"
     r"|(?:\+|00)[1-9][0-9]{0,2}[ ./-]?(?:\(0\) ?)?(?:\([0-9]{1,5}\)|[0-9]{1,4})(?:[ ./-][0-9]{2,8}){1,5}"

@@ -99,6 +99,12 @@ RULES = (
         MASK,
     ),
     Rule(_KEY_HINTS, re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(_KEYS)})"), MASK),
+    # Zhipu (GLM): an id and a secret, told from a digest and the end of a file name by a digit or capital.
+    Rule(
+        (".",),
+        re.compile(r"(?<![A-Za-z0-9])[a-f0-9]{32}\.(?=[a-z]{0,15}[A-Z0-9])[A-Za-z0-9]{16}(?![A-Za-z0-9])"),
+        MASK,
+    ),
     Rule(
         (":",),
         re.compile(r"(?<![A-Za-z0-9])(bot)?[0-9]{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),

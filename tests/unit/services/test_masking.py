@@ -110,6 +110,7 @@ def test_the_corpus_is_large_enough() -> None:
         *("password", "DB_PASSWORD", "userPassword", "dbpassword", "api_key", "apiKey", "APIKey", "x-api-key", "token"),
         *("access_token", "refreshToken", "Authorization", "Set-Cookie", "client_secret", "private_key", "e_mail"),
         *("Email", "user_email", "phone_number", "session_id", "sessionid", "card_number", "iban", "signature", "pwd"),
+        *("secret_id", "vault_secret_id"),
     ],
 )
 def test_a_name_stands_for_a_secret(name: str) -> None:
@@ -148,6 +149,24 @@ def test_secret_fields_are_masked_at_any_depth_and_counts_are_not() -> None:
         "token": None,
         "password": True,
         f"{MASK}@{MASK}": 1,
+    }
+
+
+def test_headers_are_masked_in_lists_of_pairs_and_lists_of_names_are_not() -> None:
+    pairs = [["authorization", "x"], ("cookie", "sid=x"), (b"x-api-key", b"x"), (b"host", b"shop"), ["password", "b"]]
+    assert mask({"headers": pairs})["headers"] == [
+        ["authorization", MASK],
+        ["cookie", MASK],
+        ["x-api-key", MASK],
+        ["b'host'", "b'shop'"],
+        ["password", "b"],
+    ]
+
+
+def test_a_card_is_masked_as_a_number_too() -> None:
+    assert mask({"card": 4111111111111111, "all": [4111111111111111, 4111111111111112, -7, 1700000000000]}) == {
+        "card": MASK,
+        "all": [MASK, 4111111111111112, -7, 1700000000000],
     }
 
 
