@@ -89,8 +89,9 @@ class _Stdout:
         pass
 
     def write(self, line: str) -> None:
-        # Where nobody reads any more the line is lost; the request that wrote it must not be.
-        with _lock, contextlib.suppress(OSError, ValueError):
+        # Where nobody reads any more the line is lost; the request that wrote it must not be. RuntimeError: a buffer
+        # refuses a line that is logged while the same thread writes another into it.
+        with _lock, contextlib.suppress(OSError, ValueError, RuntimeError):
             try:
                 sys.stdout.write(line + "\n")
             except UnicodeEncodeError:
@@ -101,7 +102,8 @@ class _Stdout:
     debug = info = warning = error = exception = critical = fatal = log = msg = write
 
 
-_lock = threading.Lock()
+# Reentrant, as that of logging.Handler: a garbage collection within a write may log, in the same thread.
+_lock = threading.RLock()
 _pipeline = _Pipeline()
 
 

@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import threading
 import warnings
@@ -115,3 +116,24 @@ def test_a_closed_output_fails_no_request(make_telemetry: MakeTelemetry, monkeyp
     telemetry = make_telemetry()
     monkeypatch.setattr("sys.stdout", closed)
     assert Browser(telemetry.app([])).get("/").status_code == 404
+
+
+def test_a_line_that_is_logged_while_another_is_written_does_not_wait_for_it(
+    make_telemetry: MakeTelemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a garbage collection within a write does, where a ``__del__`` logs."""
+
+    class Logging(io.StringIO):
+        def write(self, text: str) -> int:
+            if "outer" in text:
+                get_logger("test").info("inner")
+            return super().write(text)
+
+    output = Logging()
+    make_telemetry()
+    monkeypatch.setattr("sys.stdout", output)
+    thread = threading.Thread(target=get_logger("test").info, args=("outer",), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert [json.loads(line)["message"] for line in output.getvalue().splitlines()] == ["inner", "outer"]
