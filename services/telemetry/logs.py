@@ -16,7 +16,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, FilteringBoundLogger
 
 from telemetry import ids
-from telemetry.masking import mask, mask_text
+from telemetry.masking import mask, mask_text, shown
 
 LEVELS = ("info", "warning", "error")
 # Their lines of level info repeat what the access line and the client span already say.
@@ -51,7 +51,7 @@ class _Pipeline:
             "level": level,
             "service": self.service,
             "logger": event.pop("logger_name", "root"),
-            "message": mask_text(str(event.pop("event", ""))),
+            "message": mask_text(shown(event.pop("event", ""))),
         }
         span = trace.get_current_span().get_span_context()
         if span.is_valid:
@@ -130,6 +130,8 @@ def configure(service: str, messages: Counter) -> None:
         sys.excepthook = _on_uncaught
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _on_uncaught_in_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _on_unraisable
 
 
 class _ToStructlog(logging.Handler):
@@ -147,14 +149,25 @@ class _ToStructlog(logging.Handler):
             extra = {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
             if record.exc_info:
                 extra["exc_info"] = record.exc_info
+            try:
+                message = record.getMessage()
+            except Exception as error:
+                # The arguments stay out of it: they may be what could not be shown.
+                message = shown(record.msg)
+                extra["logging_error"] = f"the arguments do not fit the message: {type(error).__name__}"
             if record.levelno >= logging.ERROR:
-                log.error(record.getMessage(), **extra)
+                log.error(message, **extra)
             elif record.levelno >= logging.WARNING:
-                log.warning(record.getMessage(), **extra)
+                log.warning(message, **extra)
             else:
-                log.info(record.getMessage(), **extra)
+                log.info(message, **extra)
         except Exception:
             self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say that a line is lost; logging itself would write the arguments as they are, over many lines."""
+        with contextlib.suppress(Exception):
+            get_logger("telemetry").error("a line could not be logged", lost=record.name, exc_info=True)
 
 
 def _exception(error: Any) -> Any:
@@ -183,6 +196,14 @@ def _on_uncaught(kind: type[BaseException], error: BaseException, trace: Any) ->
         sys.__excepthook__(kind, error, trace)
         return
     get_logger("telemetry").error("uncaught exception, the process ends", exc_info=(kind, error, trace))
+
+
+def _on_unraisable(hook: "sys.UnraisableHookArgs") -> None:
+    name = getattr(hook.object, "__qualname__", type(hook.object).__qualname__)
+    error = (hook.exc_type, hook.exc_value, hook.exc_traceback)
+    get_logger("telemetry").error(
+        "uncaught exception, ignored", within=name, exc_info=None if hook.exc_value is None else error
+    )
 
 
 def _on_uncaught_in_thread(hook: threading.ExceptHookArgs) -> None:

@@ -9,11 +9,13 @@ from telemetry.secret_names import is_header, is_secret
 from telemetry.secret_numbers import ENOUGH_DIGITS, is_card, mask_numbers
 from telemetry.secret_patterns import KEY_LENGTH, MASK, RULES, SHORT_RULES
 
-__all__ = ["MASK", "mask", "mask_text"]
+__all__ = ["MASK", "mask", "mask_text", "shown"]
 
 MAX_DEPTH = 10
 # No number of a card is smaller (eleven digits and less).
 _SMALL = 10**11
+# Python refuses to render longer numbers, at the strictest setting of its limit (640 digits).
+_MAX_BITS = 2048
 # Text without any of these has no secret in it: a look at each character, and most lines of prose are done.
 _WORTH_A_LOOK = re.compile(r"[0-9=:@\"'%]|--|[a-z][A-Z]")
 # Hexadecimal ids, digests and UUIDs: what most values of fields are. With a letter, so that no card is among them.
@@ -53,17 +55,18 @@ def mask(value: Any, depth: int = 0) -> Any:
     if depth >= MAX_DEPTH:
         return MASK
     if isinstance(value, Mapping):
-        return {mask_text(str(key)): _mask_field(str(key), item, depth) for key, item in value.items()}
+        named = ((shown(key), item) for key, item in value.items())
+        return {mask_text(name): _mask_field(name, item, depth) for name, item in named}
     if isinstance(value, list | tuple):
         if len(value) == 2 and is_header(name := _header(value[0])):
             return [mask_text(name), _mask_field(name, value[1], depth)]
         return [mask(item, depth + 1) for item in value]
     if isinstance(value, set | frozenset):
         return [mask(item, depth + 1) for item in value]
-    return mask_text(_shown(value))
+    return mask_text(shown(value))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """``str(value)``, or the name of its type where that fails."""
     try:
         return str(value)
@@ -79,6 +82,8 @@ def _mask_field(name: str, value: Any, depth: int) -> Any:
 
 
 def _mask_int(value: int) -> int | str:
+    if value.bit_length() > _MAX_BITS:
+        return f"<{type(value).__name__}>"
     return MASK if is_card(str(value)) else value
 
 

@@ -181,7 +181,8 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
         def __str__(self) -> str:
             raise ValueError("no")
 
-    assert mask({"odd": Odd(), "raw": b"token=hunter2"}) == {"odd": "<Odd>", "raw": f"b'token={MASK}'"}
+    found = mask({"odd": Odd(), "long": -(10**5000), Odd(): 2**64, "raw": b"token=hunter2"})
+    assert found == {"odd": "<Odd>", "long": "<int>", "<Odd>": 2**64, "raw": f"b'token={MASK}'"}
 
 
 def test_long_names_do_not_fill_memory() -> None:

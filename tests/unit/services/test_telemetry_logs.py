@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import sys
 import threading
 import warnings
 
@@ -94,13 +95,28 @@ def test_a_field_cannot_take_the_place_of_one_of_the_schema(make_telemetry: Make
     assert line["timestamp"].endswith("Z")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [float("nan")]}, "\ud800", b"\xff", object()])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(float("nan"), float("inf"), {"deep": [float("nan"), 10**5000]}, "\ud800", b"\xff", object(), 10**5000),
+        {10**5000: 1},
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_a_value_that_json_does_not_know_does_not_stop_the_line(
     make_telemetry: MakeTelemetry, log_lines: LogLines, value: object
 ) -> None:
     make_telemetry()
     get_logger("test").info("odd", value=value)
     assert [line["message"] for line in log_lines()] == ["odd"]
+
+
+def test_a_message_that_cannot_be_shown_is_named_by_its_type(
+    make_telemetry: MakeTelemetry, log_lines: LogLines
+) -> None:
+    make_telemetry()
+    get_logger("test").info(10**5000)  # type: ignore[arg-type]
+    assert [line["message"] for line in log_lines()] == ["<int>"]
 
 
 def test_an_exception_that_ends_a_thread_is_a_line(make_telemetry: MakeTelemetry, log_lines: LogLines) -> None:
@@ -116,6 +132,42 @@ def test_a_closed_output_fails_no_request(make_telemetry: MakeTelemetry, monkeyp
     telemetry = make_telemetry()
     monkeypatch.setattr("sys.stdout", closed)
     assert Browser(telemetry.app([])).get("/").status_code == 404
+
+
+def test_a_record_whose_arguments_do_not_fit_is_one_line_without_them(
+    make_telemetry: MakeTelemetry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_telemetry()
+    logging.getLogger("some.library").error("login of %s %s, token=hunter2", "password=hunter2")
+    out, err = capsys.readouterr()
+    line = json.loads(out)
+    assert (line["level"], line["message"], err) == ("error", f"login of %s %s, token={MASK}", "")
+    assert line["logging_error"] == "the arguments do not fit the message: TypeError"
+
+
+def test_a_record_that_cannot_be_logged_is_told_and_masked(
+    make_telemetry: MakeTelemetry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_telemetry()
+    logging.getLogger("some.library").info("password=%s", "hunter2", extra={"event": "token=hunter2"})
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["lost"], err) == ("some.library", "")
+    assert "hunter2" not in out
+
+
+def test_an_exception_that_nobody_can_catch_is_a_line(
+    make_telemetry: MakeTelemetry, log_lines: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd:
+        def __del__(self) -> None:
+            raise RuntimeError("token=hunter2")
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    make_telemetry()
+    Odd()
+    (line,) = log_lines()
+    assert line["exception"][0]["exc_value"] == f"token={MASK}"
+    assert line["within"].endswith("Odd.__del__")
 
 
 def test_a_line_that_is_logged_while_another_is_written_does_not_wait_for_it(
