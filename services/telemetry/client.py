@@ -11,7 +11,7 @@ import stamina
 from opentelemetry import trace
 
 from telemetry import ids, tracing
-from telemetry.breaker import Breakers
+from telemetry.breaker import Breakers, Call
 from telemetry.errors import FAILED_HEADER, CircuitOpen, DependencyError, TimedOut, Unreachable
 from telemetry.tracing import Tracing
 
@@ -36,7 +36,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
     """Wraps a transport. Raises Unreachable, TimedOut or CircuitOpen instead of httpx's errors, also in a body.
 
     LocalProtocolError stays what it is: a request that HTTP cannot carry is a mistake of who made it, not a failure of
-    the dependency, whose breaker does not count it.
+    the dependency, and the breaker does not learn anything from it.
     A request that may come twice is sent up to ATTEMPTS times where there was no connection. The breaker sees what came
     of it in the end. What was answered is not asked again, for the service that answered has tried already, and tries
     multiply along a chain of services; nor is what timed out: the caller has waited enough.
@@ -51,7 +51,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         attempts = ATTEMPTS if _may_come_twice(request) else 1
         try:
-            async with self._breakers.guard(self._dependency):
+            with self._breakers.guard(self._dependency) as call:
                 async for attempt in stamina.retry_context(
                     on=Unreachable,
                     attempts=attempts,
@@ -61,7 +61,7 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                     wait_jitter=JITTER_SECONDS,
                 ):
                     with attempt:
-                        return await self._attempt(request, attempt.num)
+                        return await self._attempt(request, attempt.num, call)
         except _ServerError as error:
             return error.response
         except CircuitOpen:
@@ -70,13 +70,14 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                 raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, request: httpx.Request, number: int) -> httpx.Response:
+    async def _attempt(self, request: httpx.Request, number: int, call: Call) -> httpx.Response:
         with self._span(request, number) as span:
             request.headers.update(tracing.inject(ids.headers()))
             try:
                 with _errors_of(self._dependency):
                     response = await self.inner.handle_async_request(request)
             except httpx.LocalProtocolError as error:
+                call.forgotten()
                 tracing.fail(span, type(error).__name__)
                 raise
             assert isinstance(response.stream, httpx.AsyncByteStream)

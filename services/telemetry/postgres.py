@@ -145,7 +145,7 @@ class Postgres:
         with self._tracing.client_span(f"postgres {name}", attributes):
             start = time.perf_counter()
             try:
-                async with self._breakers.guard(NAME):
+                with self._breakers.guard(NAME):
                     return await self._ask(query)
             finally:
                 self._seconds.labels(name).observe(time.perf_counter() - start)

@@ -62,9 +62,8 @@ class RedisStore:
     async def call(self, command: str, *arguments: str | int | float) -> Any:
         """Run a command. Raises DependencyError (Unreachable, TimedOut, CircuitOpen, Full)."""
         attributes = {"db.system.name": NAME, "db.operation.name": command, "peer.service": NAME}
-        with self._tracing.client_span(f"redis {command}", attributes):
-            async with self._breakers.guard(NAME):
-                return await self.call_quietly(command, *arguments)
+        with self._tracing.client_span(f"redis {command}", attributes), self._breakers.guard(NAME):
+            return await self.call_quietly(command, *arguments)
 
     async def call_quietly(self, command: str, *arguments: str | int | float) -> Any:
         """Like ``call``, without span and breaker: for health checks and for waiting on a queue."""
