@@ -26,6 +26,12 @@ class Call:
     def __init__(self, circuit: "_Circuit") -> None:
         self._circuit = circuit
         self._told = False
+        self.goes_on = False
+
+    def begun(self) -> None:
+        """The answer has begun; ``ended`` is told later. Enough to close a half-open circuit: a stream may be long."""
+        self.goes_on = True
+        self._circuit.begun(self)
 
     def ended(self, error: DependencyError | None = None) -> None:
         """The dependency did its part, or failed with ``error``."""
@@ -60,6 +66,7 @@ class Breakers:
     def guard(self, dependency: str) -> Iterator[Call]:
         """Run a call; a DependencyError in it is a failure, one that is cancelled is neither that nor a success.
 
+        It ends with the block, unless it was told that it has ``begun``.
         Raises CircuitOpen instead where it is open, or half open and another call tries.
         """
         call = self._circuit(dependency).call()
@@ -77,7 +84,8 @@ class Breakers:
         except BaseException:
             call.forgotten()
             raise
-        call.ended()
+        if not call.goes_on:
+            call.ended()
 
     def _circuit(self, dependency: str) -> "_Circuit":
         if dependency not in self._circuits:
@@ -116,6 +124,11 @@ class _Circuit:
         if self._breaker.context.state == HALF_OPENED:
             self._trying = call
         return call
+
+    def begun(self, call: Call) -> None:
+        """What a call that tries had to show is shown."""
+        if call is self._trying:
+            self.ended(call, None)
 
     def ended(self, call: Call, error: DependencyError | None) -> None:
         """Count the end of a call."""

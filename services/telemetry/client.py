@@ -1,5 +1,6 @@
 """HTTP client of a declared dependency: client spans, trace context and ids out, circuit breaker, retries."""
 
+import asyncio
 import math
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -22,14 +23,6 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 OF_ANOTHER = frozenset({502, 504})
 ATTEMPTS = 3
 WAIT_SECONDS, LONGEST_WAIT_SECONDS, JITTER_SECONDS = 0.05, 0.5, 0.1
-
-
-class _ServerError(DependencyError):
-    """Counts the dependency's own 5xx answer as a failure of the breaker; the caller still gets the response."""
-
-    def __init__(self, dependency: str, response: httpx.Response) -> None:
-        super().__init__(dependency, str(response.status_code))
-        self.response = response
 
 
 class ObservedTransport(httpx.AsyncBaseTransport):
@@ -62,8 +55,6 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                 ):
                     with attempt:
                         return await self._attempt(request, attempt.num, call)
-        except _ServerError as error:
-            return error.response
         except CircuitOpen:
             # Not asked at all, which the trace should show as well.
             with self._span(request, 1):
@@ -81,13 +72,19 @@ class ObservedTransport(httpx.AsyncBaseTransport):
                 tracing.fail(span, type(error).__name__)
                 raise
             assert isinstance(response.stream, httpx.AsyncByteStream)
-            response.stream = _Body(response.stream, self._dependency)
             span.set_attribute("http.response.status_code", response.status_code)
             if response.status_code >= 400:
                 tracing.fail(span, str(response.status_code))
         if response.status_code < 500 or _is_of_another(response):
-            return response
-        raise _ServerError(self._dependency, response)
+            call.begun()
+        else:
+            # The caller still gets the answer.
+            call.ended(DependencyError(self._dependency, str(response.status_code)))
+        body = response.stream = _Body(response.stream, self._dependency, call, span)
+        if response.is_closed:
+            # A transport that does not stream has read it already.
+            body.end()
+        return response
 
     def _span(self, request: httpx.Request, number: int) -> AbstractContextManager[trace.Span]:
         attributes: dict[str, str | int] = {
@@ -98,26 +95,45 @@ class ObservedTransport(httpx.AsyncBaseTransport):
         }
         if number > 1:
             attributes["http.request.resend_count"] = number - 1
-        return self._tracing.client_span(f"{request.method} {self._dependency}", attributes)
+        return self._tracing.lasting_client_span(f"{request.method} {self._dependency}", attributes)
 
     async def aclose(self) -> None:
         await self.inner.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
-    """The body of an answer, which may break off."""
+    """The body of an answer, which may break off; call and span end with it."""
 
-    def __init__(self, inner: httpx.AsyncByteStream, dependency: str) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, dependency: str, call: Call, span: trace.Span) -> None:
         self._inner = inner
         self._dependency = dependency
+        self._call = call
+        self._span = span
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _errors_of(self._dependency):
-            async for part in self._inner:
-                yield part
+        try:
+            with _errors_of(self._dependency):
+                async for part in self._inner:
+                    yield part
+        except DependencyError as error:
+            tracing.fail(self._span, error.code)
+            self._call.ended(error)
+            raise
+        except asyncio.CancelledError:
+            # Nobody knows whether more would have come in time.
+            self._call.forgotten()
+            raise
 
     async def aclose(self) -> None:
+        # httpx closes whatever it has begun to read, also after an error. Closed early, it was as long as it had to be.
+        self.end()
         await self._inner.aclose()
+
+    def end(self) -> None:
+        """The end of call and span, however far the body has come."""
+        self._call.ended()
+        if self._span.is_recording():
+            self._span.end()
 
 
 @contextmanager

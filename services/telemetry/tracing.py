@@ -67,17 +67,30 @@ class Tracing:
     @contextmanager
     def client_span(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[trace.Span]:
         """A span around a call of a dependency, with the ids of the work at hand; a DependencyError marks it failed."""
+        with self.lasting_client_span(name, attributes) as span:
+            yield span
+        span.end()
+
+    @contextmanager
+    def lasting_client_span(self, name: str, attributes: Mapping[str, str | int]) -> Iterator[trace.Span]:
+        """Like ``client_span``, of a call that goes on after the block, and whose span is ended by who ends the call.
+
+        It ends with the block where that raises.
+        """
         with self.tracer.start_as_current_span(
             name,
             kind=SpanKind.CLIENT,
             attributes={**attributes, **ids.attributes()},
             record_exception=False,
             set_status_on_exception=False,
+            end_on_exit=False,
         ) as span:
             try:
                 yield span
-            except DependencyError as error:
-                fail(span, error.code)
+            except BaseException as error:
+                if isinstance(error, DependencyError):
+                    fail(span, error.code)
+                span.end()
                 raise
 
     def shutdown(self) -> None:
