@@ -30,9 +30,10 @@ class ObservedTransport(httpx.AsyncBaseTransport):
 
     LocalProtocolError stays what it is: a request that HTTP cannot carry is a mistake of who made it, not a failure of
     the dependency, and the breaker does not learn anything from it.
-    A request that may come twice is sent up to ATTEMPTS times where there was no connection. The breaker sees what came
-    of it in the end. What was answered is not asked again, for the service that answered has tried already, and tries
-    multiply along a chain of services; nor is what timed out: the caller has waited enough.
+    A request that may come twice is sent up to ATTEMPTS times where there was no connection, or it broke before an
+    answer. The breaker sees what came of it in the end. What was answered is not asked again, for the service that
+    answered has tried already, and tries multiply along a chain of services; nor is what timed out: the caller has
+    waited enough.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, dependency: str, tracing: Tracing, breakers: Breakers) -> None:
