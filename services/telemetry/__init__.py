@@ -14,7 +14,15 @@ A service whose clients of other services are observed too:
 """
 
 from telemetry.app import Telemetry, instrument, run, run_worker
-from telemetry.errors import AuditUnavailable, CircuitOpen, DependencyError, Full, SettingsError, TimedOut, Unreachable
+from telemetry.errors import (
+    AuditUnavailable,
+    CircuitOpen,
+    DependencyError,
+    SettingsError,
+    TimedOut,
+    Unreachable,
+    Unwritable,
+)
 from telemetry.ids import bind_user
 from telemetry.logs import get_logger
 from telemetry.settings import Settings
@@ -23,12 +31,12 @@ __all__ = [
     "AuditUnavailable",
     "CircuitOpen",
     "DependencyError",
-    "Full",
     "Settings",
     "SettingsError",
     "Telemetry",
     "TimedOut",
     "Unreachable",
+    "Unwritable",
     "bind_user",
     "get_logger",
     "instrument",

@@ -12,7 +12,7 @@ from purgatory import SyncCircuitBreakerFactory
 from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, OpenedState
 
 from telemetry import faults
-from telemetry.errors import CircuitOpen, DependencyError, Full
+from telemetry.errors import CircuitOpen, DependencyError, Unwritable
 from telemetry.metrics import Metrics
 
 FAILURES_TO_OPEN = 5
@@ -74,8 +74,8 @@ class Breakers:
             faults.reach(dependency)
             yield call
         except DependencyError as error:
-            # What is full can still be read, and what makes room must get through.
-            call.ended(None if isinstance(error, Full) else error)
+            # It can still be read, and what makes room in one that is full must get through.
+            call.ended(None if isinstance(error, Unwritable) else error)
             raise
         except Exception:
             # Such as an SQL error: it refuses, so it is there.

@@ -6,7 +6,7 @@ Exception
     ├── Unreachable        refused, reset, name not found
     ├── TimedOut           no answer in time
     ├── CircuitOpen        not asked: it failed too often just now
-    ├── Full               it answers, but has no room for what was to be written
+    ├── Unwritable         it answers, but takes no writes: it is full, read-only, or could not save
     └── AuditUnavailable   the audit log could not be written, so what was asked is refused
 """
 
@@ -50,11 +50,11 @@ class CircuitOpen(DependencyError):
     code = "circuit_open"
 
 
-class Full(DependencyError):
-    """The dependency has no room for what was to be written; it still answers what is read."""
+class Unwritable(DependencyError):
+    """The dependency takes no writes: it is full, a replica, or could not save. It can still be read."""
 
     status = 503
-    code = "dependency_full"
+    code = "dependency_unwritable"
 
 
 class AuditUnavailable(DependencyError):

@@ -8,13 +8,13 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from telemetry import faults
 from telemetry.breaker import Breakers
-from telemetry.errors import Full, TimedOut, Unreachable
+from telemetry.errors import TimedOut, Unreachable, Unwritable
 from telemetry.tracing import Tracing
 
 NAME = "redis"
@@ -60,7 +60,7 @@ class RedisStore:
         self._breakers = breakers
 
     async def call(self, command: str, *arguments: str | int | float) -> Any:
-        """Run a command. Raises DependencyError (Unreachable, TimedOut, CircuitOpen, Full)."""
+        """Run a command. Raises DependencyError (Unreachable, TimedOut, CircuitOpen, Unwritable)."""
         attributes = {"db.system.name": NAME, "db.operation.name": command, "peer.service": NAME}
         with self._tracing.client_span(f"redis {command}", attributes), self._breakers.guard(NAME):
             return await self.call_quietly(command, *arguments)
@@ -94,9 +94,16 @@ async def _execute(client: Any, command: str, *arguments: str | int | float) -> 
         raise TimedOut(NAME, str(error)) from error
     except (RedisConnectionError, OSError) as error:
         raise Unreachable(NAME, str(error)) from error
-    except OutOfMemoryError as error:
-        raise Full(NAME, str(error)) from error
+    except ResponseError as error:
+        if not _refuses_writes(error):
+            raise
+        raise Unwritable(NAME, str(error)) from error
     if task and task.cancelling() > cancelled:
         # Before Python 3.12 the wait_for inside the client could swallow a cancellation, and its task ran on.
         raise asyncio.CancelledError
     return answer
+
+
+def _refuses_writes(error: ResponseError) -> bool:
+    """Whether it is full, a replica, or could not save; the client has no class of its own for the last (MISCONF)."""
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith("MISCONF ")

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from redis._parsers.base import BaseParser
 from starlette.types import ASGIApp
 
 from telemetry import Telemetry
@@ -17,6 +18,12 @@ ENVIRONMENT = {
 }
 MakeTelemetry = Callable[..., Telemetry]
 LogLines = Callable[[], list[dict[str, Any]]]
+REFUSALS = (
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "READONLY You can't write against a read only replica.",
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+)
+"""How Redis 8.0 refuses a write, in a script too: the code comes first."""
 
 
 class AuditInMemory:
@@ -34,6 +41,19 @@ class AuditInMemory:
             outcome = "success"
         finally:
             self.events.append((action, who, on, outcome))
+
+
+class RefusingRedis:
+    """A client of a Redis that refuses writes with what a server says, and answers the rest."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    async def execute_command(self, command: str, *_arguments: object) -> str:
+        """The answer, or the exception that the library makes of what is said."""
+        if command in ("SET", "EVAL"):
+            raise BaseParser.parse_error(self._said)  # type: ignore[no-untyped-call]
+        return "answer"
 
 
 class Browser:

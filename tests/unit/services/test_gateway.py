@@ -23,7 +23,7 @@ from api_gateway.suspicion import MAX_LENGTH, REASONS, suspicion
 from telemetry import SettingsError, Telemetry, Unreachable, onward, web
 from telemetry.forwarded import Proxies
 from telemetry.redis_store import RedisStore
-from tests.unit.services.helpers import Browser, LogLines, MakeTelemetry
+from tests.unit.services.helpers import REFUSALS, Browser, LogLines, MakeTelemetry, RefusingRedis
 
 GOOD = [
     "/api/records?table=orders",
@@ -217,6 +217,16 @@ def test_without_redis_requests_pass_unlimited(make_telemetry: MakeTelemetry) ->
     answers = [http.get("/api/records") for _ in range(3)]
     assert {one.status_code for one in answers} == {200}
     assert "x-ratelimit-limit" not in answers[0].headers
+    assert http.get("/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("said", REFUSALS)
+def test_while_redis_refuses_writes_requests_pass_unlimited(make_telemetry: MakeTelemetry, said: str) -> None:
+    telemetry = make_telemetry(RATE_LIMIT_ANONYMOUS="1")
+    store = RedisStore("redis://127.0.0.1:1/0", None, telemetry.tracing, telemetry.breakers)
+    store._redis = RefusingRedis(said)
+    http = Browser(guarded(telemetry, store))
+    assert {http.get("/api/records").status_code for _ in range(3)} == {200}
     assert http.get("/nothing").status_code == 404
 
 

@@ -14,7 +14,7 @@ from automation_services.controller import MAX_DELIVERIES, Controller
 from automation_services.jobs import KINDS, Delivery, Job, JobTooLong, QueueFull
 from automation_services.streams import MAX_SHARE, Dropped, Streams
 from automation_services.work import WorkFailed
-from telemetry import DependencyError, Full, Telemetry
+from telemetry import DependencyError, Telemetry, Unwritable
 from tests.unit.services.helpers import MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
 
@@ -193,7 +193,7 @@ def test_a_redis_that_fills_up_takes_no_more_jobs_and_those_in_it_end(telemetry:
         await fill(queue, 2.0)
         with pytest.raises(QueueFull, match="no room"):
             await queue.put(job("fulfilment", "fulfilment"))
-        with pytest.raises(Full):
+        with pytest.raises(Unwritable):
             await queue._store.call("EVAL", "return redis.call('SET', KEYS[1], 'text')", 1, "key")
         assert await queue.cancel(second.id)
         assert await queue.finish(await taken(queue), "succeeded", 1) == "succeeded"

@@ -4,12 +4,12 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ResponseError
 
-from telemetry import Full
+from telemetry import Telemetry, Unwritable
 from telemetry.breaker import FAILURES_TO_OPEN
 from telemetry.redis_store import RedisStore
-from tests.unit.services.helpers import MakeTelemetry
+from tests.unit.services.helpers import REFUSALS, MakeTelemetry, RefusingRedis
 
 
 class Swallowing:
@@ -36,25 +36,44 @@ def test_a_cancellation_that_the_client_swallows_still_ends_its_task(make_teleme
     assert asyncio.run(run())
 
 
-class Crammed:
-    """A client of a Redis that has no room: it refuses writes, and answers the rest."""
+@pytest.fixture(params=REFUSALS)
+def refusing(request: pytest.FixtureRequest, make_telemetry: MakeTelemetry) -> tuple[Telemetry, RedisStore]:
+    """A store whose Redis refuses writes."""
+    telemetry = make_telemetry()
+    store = RedisStore("redis://127.0.0.1:1/0", None, telemetry.tracing, telemetry.breakers)
+    store._redis = RefusingRedis(request.param)
+    return telemetry, store
 
-    async def execute_command(self, command: str, *_arguments: object) -> str:
-        if command == "SET":
-            raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-        return "answer"
+
+def test_a_redis_that_refuses_writes_is_a_failure_for_those_who_write_and_for_no_others(
+    refusing: tuple[Telemetry, RedisStore],
+) -> None:
+    _, store = refusing
+
+    async def run() -> None:
+        for _ in range(FAILURES_TO_OPEN + 1):
+            with pytest.raises(Unwritable) as caught:
+                await store.call("SET", "key", "value")
+            assert caught.value.status == 503
+        assert await store.call("GET", "key") == "answer"
+
+    asyncio.run(run())
 
 
-def test_a_redis_without_room_is_a_failure_for_those_who_write_and_for_no_others(make_telemetry: MakeTelemetry) -> None:
+def test_a_cache_that_cannot_be_written_is_no_failure_of_the_request(refusing: tuple[Telemetry, RedisStore]) -> None:
+    telemetry, store = refusing
+    assert asyncio.run(telemetry.cache(store, "answers", 60).set("key", "value")) == "error"
+    labels = {"operation": "set", "result": "error"}
+    assert telemetry.metrics.registry.get_sample_value("cache_operations_total", labels) == 1
+
+
+def test_what_redis_refuses_for_another_reason_is_the_mistake_of_who_asked(make_telemetry: MakeTelemetry) -> None:
     telemetry = make_telemetry()
 
     async def run() -> None:
         store = RedisStore("redis://127.0.0.1:1/0", None, telemetry.tracing, telemetry.breakers)
-        store._redis = Crammed()
-        for _ in range(FAILURES_TO_OPEN + 1):
-            with pytest.raises(Full) as caught:
-                await store.call("SET", "key", "value")
-            assert caught.value.status == 503
-        assert await store.call("GET", "key") == "answer"
+        store._redis = RefusingRedis("WRONGTYPE Operation against a key holding the wrong kind of value")
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await store.call("SET", "key", "value")
 
     asyncio.run(run())
