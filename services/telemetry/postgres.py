@@ -119,18 +119,27 @@ class Postgres:
     async def _connect(self) -> None:
         while True:
             try:
-                pool = await asyncpg.create_pool(
-                    self._dsn, min_size=1, max_size=POOL_SIZE, **self._options(QUERY_TIMEOUT_SECONDS)
-                )
-                if self._schema:
-                    await pool.execute(self._schema)
+                self._pool = await self._made_pool()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("database is not ready", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._pool = pool
                 log.info("database is ready")
                 return
+
+    async def _made_pool(self) -> Any:
+        """A pool of a database that has the schema."""
+        pool = await asyncpg.create_pool(
+            self._dsn, min_size=1, max_size=POOL_SIZE, **self._options(QUERY_TIMEOUT_SECONDS)
+        )
+        try:
+            if self._schema:
+                await pool.execute(self._schema)
+        except BaseException:
+            # Its connection would stay, one more for each try.
+            pool.terminate()
+            raise
+        return pool
 
     def _options(self, seconds: float) -> dict[str, Any]:
         return {
