@@ -10,22 +10,36 @@ import httpx
 import pytest
 import yaml
 
+from api_gateway.limits import CLASSES
 from lookout.model import load
 from lookout.project import Project
 from lookout.render import ROOT
 from lookout.verify.http import get_json
 from lookout.verify.polling import NotYet, poll_until
+from tests.integration.clients import Asked, ask_as
 from tests.integration.journeys import JOURNEYS, kept_traceparent, travel
 
 SERVICES = [service.name for service in load([ROOT / "stack.yaml"]).bundled]
 CONTRACT: dict[str, list[dict[str, Any]]] = yaml.safe_load(
     (ROOT / "services" / "contract.yaml").read_text(encoding="utf-8")
 )
+PROMISED = [(service, metric) for service in SERVICES for metric in CONTRACT["all"] + CONTRACT.get(service, [])]
 METRICS = [
     pytest.param(service, metric["name"], metric["type"], tuple(metric["labels"]), id=f"{service}-{metric['name']}")
-    for service in SERVICES
-    for metric in CONTRACT["all"] + CONTRACT.get(service, [])
+    for service, metric in PROMISED
 ]
+COUNTED = {"counter": "", "histogram": "_count"}
+"""What is put to the name of a metric of each type that counts for the series of its count."""
+
+UNCOUNTED = {
+    "spans_dropped_total": "the collector takes every span",
+    "audit_failures_total": "the audit log can be written",
+    "llm_fallbacks_total": "the circuit of every provider is closed",
+    "job_results_dropped_total": "Redis has room for every result",
+    "saga_resumed_total": "no orchestrator leaves a saga behind",
+}
+"""What stays at 0 while all is well, and why."""
+
 OF_A_TARGET = {"__name__", "service", "job", "instance", "team", "tier"}
 """Labels beside those of the contract: the metric's name, and what is put on all that is scraped from a service."""
 
@@ -63,6 +77,43 @@ def test_it_exposes_the_metric_of_the_contract_with_its_labels(
     wanted = {*OF_A_TARGET, *labels, *(["le"] if kind == "histogram" else [])}
     other = [set(result["metric"]) ^ wanted for result in found if set(result["metric"]) != wanted]
     assert not other, f"labels that are missing or not in the contract: {other[0]}"
+
+
+def seldom() -> list[Asked]:
+    """What visitors do too, but not within any two minutes.
+
+    At the end more logins than a client may try in a minute, whenever that minute ends.
+    """
+    chat = {"message": f"What is a trace? {uuid.uuid4().hex}", "model": "mistral-small", "stream": True}
+    posts: list[tuple[str, dict[str, Any]]] = [
+        ("/api/chat", chat),
+        *((f"/api/tools/{tool}", {"text": "budget"}) for tool in ("remember", "search", "review", "summarize")),
+        *[("/api/session", {})] * (2 * CLASSES["login"] + 1),
+    ]
+    return [{"method": "POST", "path": path, "body": json.dumps(body)} for path, body in posts]
+
+
+def test_all_that_a_service_counts_is_counted_by_traffic(stack: Project) -> None:
+    wanted = {
+        (service, metric["name"] + COUNTED[metric["type"]])
+        for service, metric in PROMISED
+        if metric["type"] in COUNTED and metric["name"] not in UNCOUNTED
+    }
+    answers = [status for status, _ in ask_as(stack, "192.0.2.249", seldom())]
+    assert answers[:5] == [200] * 5
+    assert set(answers[5:]) == {400, 429}
+
+    def ask() -> None:
+        counts = stack.live.query('sum by (service, __name__) ({job="services", __name__=~".+_(total|count)"}) > 0')
+        counted = {(count["metric"]["service"], count["metric"]["__name__"]) for count in counts}
+        if missing := sorted(wanted - counted):
+            raise NotYet("not above 0: " + ", ".join(f"{name} of {service}" for service, name in missing))
+
+    poll_until(ask, "counts of all that the contract promises", within=120, every=2)
+
+
+def test_what_stays_uncounted_while_all_is_well_is_a_count_of_the_contract() -> None:
+    assert set(UNCOUNTED) <= {metric["name"] for _, metric in PROMISED if metric["type"] in COUNTED}
 
 
 @pytest.mark.parametrize("service", SERVICES)
