@@ -26,6 +26,9 @@ from .write import write
 
 Say = Callable[[str], None]
 
+RELOADED_WITHIN = 30
+"""Seconds that a server may take to say whether it accepts its configuration."""
+
 _STATE = ".lookout.json"
 
 
@@ -195,15 +198,22 @@ def start(project: Project) -> None:
 
 
 def _reload(project: Project, server: str) -> None:
-    """Asks a server to read its configuration again. One that only just starts reads it anyway."""
+    """Asks a server to read its configuration again. One that only just starts reads it anyway.
+
+    Raises Unsatisfied where it refuses, or does not say: then what it read before would pass for what it should read.
+    """
     url = project.stack.url_of(server)
     if url is None:
         project.compose("kill", "--signal", "SIGHUP", server)
         return
     try:
-        answer = httpx.post(f"{url}/-/reload", timeout=10)
-    except httpx.HTTPError:
-        return
+        answer = httpx.post(f"{url}/-/reload", timeout=RELOADED_WITHIN)
+    except (httpx.NetworkError, httpx.RemoteProtocolError):
+        return  # Nobody listens yet. Docker's proxy takes the connection all the same, and cuts it.
+    except httpx.HTTPError as error:
+        raise Unsatisfied(
+            f"{server} does not say whether it accepts its configuration ({error}): see its log, then run `make up`"
+        ) from error
     if answer.status_code not in (200, 503):  # 503: it is still reading what it found at its start
         raise Unsatisfied(f"{server} does not accept its configuration: {answer.text.strip()}")
 
