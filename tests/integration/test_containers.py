@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import signal
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lookout import engine
 from lookout.engine import moment, started
 from lookout.project import Project
-from lookout.verify import live
+from lookout.verify import containers
 from lookout.verify.polling import NotYet, poll_until
+from lookout.verify.verdict import Containers
 from tests.faults import send
+from tests.integration.conftest import wait_live
 
 pytestmark = pytest.mark.integration
 
@@ -71,43 +73,51 @@ def test_the_databases_are_out_of_reach_of_services_that_do_not_need_them(stack:
 
 
 def test_a_frozen_server_turns_unhealthy_in_time_and_is_brought_back(stack: Project) -> None:
-    names = list(stack.stack.containers)
-    before = stack.compose.containers()
+    before, frozen, unhealthy = stack.compose.containers(), dict[str, float](), dict[str, float]()
 
-    def old_enough() -> None:
-        youngest = max(started(container) for name, container in before.items() if name in names)
-        if time.time() - youngest < 65:
-            raise NotYet("a probe ends no server in its first minute")
-
-    poll_until(old_enough, "containers past their grace", within=90)
-    frozen = {name: send(stack, name, signal.SIGSTOP) for name in names}
-    unhealthy: dict[str, float] = {}
+    def look() -> None:
+        # One that is ended and brought back is unhealthy no more: what was seen is kept.
+        now = stack.compose.containers()
+        for name in frozen.keys() - unhealthy.keys():
+            health, needed = now[name]["State"]["Health"], now[name]["Config"]["Healthcheck"]["Retries"]
+            ends = [moment(log["End"]) for log in health["Log"] if log["ExitCode"]]
+            failed = [end for end in ends if end > frozen[name]]
+            if health["Status"] == "unhealthy" and len(failed) >= needed:
+                unhealthy[name] = failed[needed - 1] - frozen[name]
 
     def all_unhealthy() -> None:
-        for name, container in stack.compose.containers().items():
-            if name in frozen and name not in unhealthy:
-                failed = [
-                    log
-                    for log in container["State"]["Health"]["Log"]
-                    if log["ExitCode"] and moment(log["End"]) > frozen[name]
-                ]
-                if failed:
-                    unhealthy[name] = moment(failed[0]["End"]) - frozen[name]
+        look()
         if len(unhealthy) < len(frozen):
             raise NotYet(f"still healthy: {sorted(set(frozen) - set(unhealthy))}")
 
+    for name in stack.stack.containers:
+        frozen[name] = send(stack, name, signal.SIGSTOP)
+        look()
     poll_until(all_unhealthy, "frozen servers unhealthy", within=60, every=1)
     print("unhealthy after seconds:", {name: round(seconds, 1) for name, seconds in sorted(unhealthy.items())})
     late = {name: seconds for name, seconds in unhealthy.items() if seconds > UNHEALTHY_WITHIN}
     assert not late, f"later than {UNHEALTHY_WITHIN} s: {late}"
+    wait_back(stack, before)
+
+
+def test_every_server_that_is_killed_is_brought_back(stack: Project) -> None:
+    before = stack.compose.containers()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: send(stack, name, signal.SIGKILL), stack.stack.containers))
+    wait_back(stack, before)
+    wait_live(stack)
+
+
+def wait_back(stack: Project, before: Containers) -> None:
+    """Until every server was started again, and is healthy."""
 
     def all_back() -> None:
         now = stack.compose.containers()
-        same = [name for name in names if now[name]["State"]["StartedAt"] == before[name]["State"]["StartedAt"]]
+        same = [name for name in stack.stack.containers if started(now[name]) == started(before[name])]
         if same:
-            raise NotYet(f"not restarted: {same}")
-        verdicts = live.verdicts(stack.live, stack.compose)
-        if not all(verdict.ok for verdict in verdicts):
-            raise NotYet("; ".join(f"{verdict}: {verdict.missing}" for verdict in verdicts if not verdict.ok))
+            raise NotYet(f"not started again: {same}")
+        verdict = containers.healthy(stack.live, now)
+        if not verdict.ok:
+            raise NotYet(f"{verdict}: {verdict.missing}")
 
-    poll_until(all_back, "frozen servers brought back", within=180, every=2)
+    poll_until(all_back, "servers brought back", within=180, every=1)

@@ -1,13 +1,18 @@
-"""Conformance: a local image has the user, paths, port and entrypoint of upstream's. Runs on whichever is there."""
+"""Conformance: a local image has the user, paths, port and entrypoint of upstream's. Runs on whichever is there.
+
+`images` tells which that is.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import dataclass, replace
 
 import pytest
 
-from lookout import engine, project
+from lookout import cli, engine, project
 from lookout.images import Choice
 from lookout.model import load
 from lookout.project import Project
@@ -101,3 +106,17 @@ def test_every_image_of_a_running_container_is_the_one_chosen(stack: Project) ->
     containers = stack.compose.containers()
     for name, server in stack.stack.running.items():
         assert containers[name]["Config"]["Image"] == chosen[server.image].reference
+
+
+def test_images_says_which_one_each_server_would_run_from_and_why(
+    stack: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load([ROOT / "stack.yaml"])
+    assert cli.main(["images", "--images", os.environ.get("IMAGES", "auto")]) == 0
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    for image in {server.image for server in model.running.values()}:
+        assert re.fullmatch(rf"{image} +(store|to pull|to build|missing) +\S+ +\S.*", said[image])
+    chosen = project.images_of(stack.folder)
+    for image in said.keys() & chosen.keys():
+        used, recipe = chosen[image].reference, f"compose/images/{model.images[image].recipe}"
+        assert used in said[image] or f"if it cannot be pulled: built before from {recipe}" in said[image]

@@ -48,3 +48,12 @@ def test_smoke_follows_a_request_through_the_stack(stack: Project, capsys: pytes
     code = cli.main(["--project", str(stack.folder), "smoke"])
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
+
+
+def test_logs_shows_what_a_container_wrote_and_ends_when_it_has_ended(
+    stack: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--project", str(stack.folder), "logs", "postgres-setup"]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said
+    assert all("postgres-setup" in line for line in said)

@@ -1,4 +1,4 @@
-"""`up` fails as it should; data outlive a restart."""
+"""`up` ends as it should, well and badly; data outlive a restart."""
 
 from __future__ import annotations
 
@@ -6,50 +6,97 @@ import os
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from lookout import cli, machine
-from lookout.project import Project
+from lookout import cli, engine
+from lookout.project import Project, opened
 from lookout.render import ROOT
 from lookout.verify.polling import NotYet, poll_until
 from lookout.verify.servers import kept_trace_id, kept_traceparent
-from tests.integration.conftest import wait_live
+from tests.integration.conftest import OFTEN, wait_live
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.integration
 
 
-def test_up_fails_and_names_the_server_that_is_broken_on_purpose(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    machine.ensure(print)
-    model = yaml.safe_load((ROOT / "stack.yaml").read_text(encoding="utf-8"))
+def small(name: str) -> dict[str, Any]:
+    """A model of a few servers, with one of them in the place of the services."""
+    model: dict[str, Any] = yaml.safe_load((ROOT / "stack.yaml").read_text(encoding="utf-8"))
     kept = {"prometheus", "alertmanager", "probe", "receiver", "loki", "jaeger"}
-    model["project"] = f"lookout-test-{os.getpid()}-broken"
+    model["project"] = f"lookout-test-{os.getpid()}-{name}"
     model["services"] = [
         {"name": "itself", "owner": "web", "address": f"receiver:{model['servers']['receiver']['port']}"}
     ]
     model["servers"] = {name: server for name, server in model["servers"].items() if name in kept}
-    model["servers"]["loki"]["memory"] = "6MiB"
+    model["scrape"] |= OFTEN
     model["traces"]["stores"] = ["jaeger"]
     model["publish"]["ports"] = dict(zip(sorted(kept - {"probe"}), free_ports(5), strict=True))
-    file, folder = tmp_path / "stack.yaml", tmp_path / "project"
+    return model
+
+
+@contextmanager
+def written(model: dict[str, Any], folder: Path) -> Iterator[list[str]]:
+    """Arguments of commands on a project of that model in ``folder``, which is cleaned away."""
+    file, project = folder / "stack.yaml", folder / "project"
     file.write_text(yaml.safe_dump(model), encoding="utf-8")
-    arguments = ["--model", str(file), "--project", str(folder)]
-    source = os.environ.get("IMAGES", "auto")
+    arguments = ["--model", str(file), "--project", str(project)]
     try:
-        code = cli.main([*arguments, "up", "--images", source, "--within", "40"])
+        yield arguments
+    finally:
+        assert cli.main([*arguments, "clean"]) == 0
+    assert not project.exists()
+
+
+UP = ("up", "--images", os.environ.get("IMAGES", "auto"))
+
+
+def test_up_fails_and_names_the_server_that_is_broken_on_purpose_with_its_last_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small("broken")
+    model["servers"]["loki"]["port"] = 9096  # where it takes gRPC, too
+    with written(model, tmp_path) as arguments:
+        code = cli.main([*arguments, *UP, "--within", "40"])
         said = capsys.readouterr()
         assert code == 1, said.out + said.err
         assert "containers healthy: loki: is " in said.err
         assert "prometheus: is" not in said.err
-    finally:
-        assert cli.main([*arguments, "clean"]) == 0
-    assert not folder.exists()
+        assert "9096: bind: address already in use" in said.err
+
+
+def test_up_ends_with_0_and_the_addresses_and_so_does_another_with_a_changed_threshold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, overlay = small("small"), tmp_path / "overlay.yaml"
+    overlay.write_text("alerts: {error_rate: {above: 7%}}\n", encoding="utf-8")
+    volume = f"{model['project']}_prometheus-data"
+    with written(model, tmp_path) as arguments:
+        assert cli.main([*arguments, *UP]) == 0
+        said = capsys.readouterr().out
+        running = opened(tmp_path / "project")
+        assert "FAIL" not in said
+        assert [name for name in model["publish"]["ports"] if f" {running.live.url(name)}\n" not in said] == []
+        assert "login" not in said, "Grafana is not there"
+
+        def threshold() -> str:
+            rules = {rule["name"]: rule["query"] for group in running.live.rules() for rule in group["rules"]}
+            return str(rules["HighErrorRate"]).rpartition(" ")[2]
+
+        assert threshold() == "5"
+        assert cli.main([*arguments, "--model", str(overlay), *UP]) == 0
+        assert threshold() == "7"
+        assert cli.main([*arguments, "status"]) == 0
+        assert cli.main([*arguments, "down"]) == 0
+        assert not running.compose.containers()
+        assert engine.has_volume(volume)
+    assert not engine.has_volume(volume)
 
 
 def test_data_survive_down_and_up(stack: Project) -> None:
@@ -65,7 +112,7 @@ def test_data_survive_down_and_up(stack: Project) -> None:
 
     poll_until(traced, "its trace", 60)
     logs_before = {line for _, line, _ in live.logs(frontend, 120, 20)}
-    notices_before = len(live.notifications())
+    notice_before = live.notifications()[-1]
     stopped = time.time()
 
     stack.compose.down()
@@ -81,5 +128,5 @@ def test_data_survive_down_and_up(stack: Project) -> None:
     poll_until(traced, "the trace from before", within=60)
     assert logs_before
     assert logs_before <= {line for _, line, _ in live.logs(frontend, 600, 2000)}
-    assert len(live.notifications()) >= notices_before
+    assert notice_before in live.notifications()
     assert httpx.post(f"{accounts}/session", json=user, timeout=10).status_code in (200, 201)

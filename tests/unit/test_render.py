@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from lookout import names
 from lookout import render as rendering
-from lookout.model import Stack, load
+from lookout.model import Duration, Stack, load
 from lookout.model.stack import ONE_SHOT
 from lookout.render import FOLDERS, ROOT, ImageUse, as_written, render
 from tests.models import valid_models
@@ -59,7 +61,13 @@ def test_every_file_names_its_source_and_says_do_not_edit(stack: Stack) -> None:
 
 
 def test_no_file_holds_a_time_or_a_path_of_this_machine(stack: Stack) -> None:
-    assert not [path for path, text in render(stack).items() if str(ROOT) in text]
+    folders = {ROOT.parent, Path.home(), Path(tempfile.gettempdir())} - {Path("/")}
+    here = {str(ROOT), *(f"{folder}/" for folder in folders)}
+    files = render(stack)
+    for now in (datetime.now(), datetime.now(UTC)):
+        here |= {f"{now:{form}}" for form in ("%Y-%m-%d", "%Y%m%d", "%b %d", "%d %b")}
+        here.add(f"{now.timestamp() // 1000:.0f}")  # Unix seconds, of the last quarter of an hour
+    assert not [(path, word) for path, text in files.items() for word in here if word in text]
 
 
 def test_every_job_of_prometheus_has_its_name_from_one_place(stack: Stack) -> None:
@@ -177,6 +185,18 @@ def test_every_lasting_container_restarts_and_has_a_health_check(compose: dict[s
             assert container["init"] is True, name
             assert container["healthcheck"]["test"][:3] == ["CMD", "/probe/lookout-probe", "check"], name
             assert container.get("user", "") == EXCEPTIONS.get(name, container.get("user", "")), name
+
+
+UNHEALTHY_WITHIN = 15
+"""Seconds from the hang of a server to its container being unhealthy: docs/health.md."""
+
+
+def test_one_failed_check_makes_any_container_unhealthy_in_time(compose: dict[str, Any]) -> None:
+    for name, container in compose["services"].items():
+        if name not in ONE_SHOT:
+            check = container["healthcheck"]
+            assert check["retries"] == 1, name
+            assert sum(Duration(check[part]).seconds for part in ("interval", "timeout")) <= UNHEALTHY_WITHIN, name
 
 
 def test_redis_refuses_writes_before_its_container_is_out_of_memory(compose: dict[str, Any]) -> None:
