@@ -74,20 +74,25 @@ class Live:
         ]
         return sorted(lines, key=lambda found: found[0], reverse=True)
 
-    def traced(self, service: str, since: float) -> bool:
-        """Whether the first trace store has a trace of a service from after a Unix time."""
+    def traces(self, service: str, since: float, limit: int = 1) -> set[str]:
+        """Ids of traces of a service from after a Unix time in the first trace store, ``limit`` of them at most."""
         store = self.stack.traces.stores[0]
         if store == "jaeger":
             found = get_json(
-                f"{self.url('jaeger')}/api/traces", {"service": service, "limit": 1, "start": int(since * 1e6)}
-            )
-            return bool(found.get("data"))
-        now = int(time.time())
-        found = get_json(
-            f"{self.url('tempo')}/api/search",
-            {"q": f'{{resource.service.name="{service}"}}', "limit": 1, "start": int(since), "end": now + 5},
-        )
-        return bool(found.get("traces"))
+                f"{self.url('jaeger')}/api/traces", {"service": service, "limit": limit, "start": int(since * 1e6)}
+            )["data"]
+        else:
+            found = get_json(
+                f"{self.url('tempo')}/api/search",
+                {
+                    "q": f'{{resource.service.name="{service}"}}',
+                    "limit": limit,
+                    "start": int(since),
+                    "end": int(time.time()) + 5,
+                },
+            )["traces"]
+        # Tempo leaves zeros at the front of an id away.
+        return {str(trace["traceID"]).zfill(32) for trace in found or ()}
 
     def trace(self, trace_id: str) -> dict[str, set[str]]:
         """Span names by service of a stored trace. Raises NotYet when the store does not have it."""

@@ -40,7 +40,7 @@ def logs(live: Live, found: Containers) -> tuple[int, Missing]:
 def traces(live: Live, found: Containers) -> tuple[int, Missing]:
     """The first trace store has a trace of each from the last minutes."""
     wanted, store = [service.name for service in live.stack.bundled], live.stack.traces.stores[0]
-    traced = {name for name in wanted if live.traced(name, since(found, TRACED_SECONDS, name, store))}
+    traced = {name for name in wanted if live.traces(name, since(found, TRACED_SECONDS, name, store))}
     _knock(live, set(wanted) - traced)
     return without(wanted, traced, "no fresh trace in the trace store")
 
