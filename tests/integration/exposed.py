@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from lookout import engine
 from lookout.project import Project
-from lookout.verify.polling import NotYet
+from lookout.verify.polling import NotYet, poll_until
 
 Sample = tuple[str, Mapping[str, str], float]
 Snapshot = dict[str, list[Sample]]
@@ -33,6 +35,26 @@ def of_service(stack: Project, service: str) -> list[Sample]:
 def total(samples: list[Sample], metric: str, **labels: str) -> float:
     """The sum of the samples of a metric that have these labels; 0 where there is none."""
     return sum(value for name, has, value in samples if name == metric and labels.items() <= has.items())
+
+
+@contextmanager
+def quiet(stack: Project) -> Iterator[None]:
+    """No traffic while the block runs, and at its beginning nothing that is under way."""
+    traffic = stack.compose.containers()["traffic"]["Id"]
+    last: dict[str, float] = {}
+
+    def still() -> None:
+        before = dict(last)
+        last.update({name: total(found, "http_requests_total") for name, found in snapshot(stack).items()})
+        if before != last:
+            raise NotYet("requests are still answered")
+
+    engine.run("pause", traffic)
+    try:
+        poll_until(still, "no more traffic", within=30, every=1)
+        yield
+    finally:
+        engine.run("unpause", traffic)
 
 
 def healthy(stack: Project) -> None:

@@ -19,15 +19,14 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 from prometheus_client.parser import text_string_to_metric_families
 
-from lookout import engine
 from lookout.project import Project
 from lookout.verify.polling import NotYet, poll_until
 from simulators.llm import MAX_ANSWER_WORDS, WORDS_IN_A_CHUNK
+from tests.integration import exposed
 from tests.integration.journeys import kept_traceparent
 
 pytestmark = pytest.mark.integration
 
-SERVICES = ("api-gateway", "llm-orchestrator", "mcp-server", "airtable-gateway")
 OF_EACH_PROVIDER = {
     "mistral-small": "mistral",
     "kimi-k2": "kimi",
@@ -73,30 +72,15 @@ class Moved:
 @pytest.fixture(scope="module")
 def quiet(stack: Project) -> Iterator[Project]:
     """The stack without traffic; what was under way has ended."""
-    traffic = stack.compose.containers()["traffic"]["Id"]
-    engine.run("pause", traffic)
-    try:
-        last: dict[str, float] = {}
-
-        def still() -> None:
-            before = dict(last)
-            for service in SERVICES:
-                found = samples(stack, service)
-                last[service] = sum(value for (name, _), value in found.items() if name == "http_requests_total")
-            if before != last:
-                raise NotYet("requests are still answered")
-
-        poll_until(still, "no more traffic", within=30, every=1)
+    with exposed.quiet(stack):
         yield stack
-    finally:
-        engine.run("unpause", traffic)
 
-        def healthy() -> None:
-            health = stack.compose.containers()["traffic"]["State"].get("Health", {}).get("Status")
-            if health != "healthy":
-                raise NotYet(f"traffic is {health}")
+    def healthy() -> None:
+        health = stack.compose.containers()["traffic"]["State"].get("Health", {}).get("Status")
+        if health != "healthy":
+            raise NotYet(f"traffic is {health}")
 
-        poll_until(healthy, "traffic that is healthy again", within=60, every=1)
+    poll_until(healthy, "traffic that is healthy again", within=60, every=1)
 
 
 def talk(
