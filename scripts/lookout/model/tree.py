@@ -104,8 +104,9 @@ def _tree(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Tree:
 def _scalar(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Any:
     try:
         return loader.construct_object(node)
-    except ValueError as error:
-        cause = f"{node.value!r} is not what it looks like: {error}"
+    except (ValueError, LookupError, AttributeError) as error:  # the last two: !!bool and !!timestamp of another text
+        why = error if isinstance(error, ValueError) else f"no {node.tag.rpartition(':')[2]}"
+        cause = f"{node.value!r} is not what it looks like: {why}"
         raise BadModel(
             [Problem(file, node.start_mark.line + 1, cause, "put the value in quotes, or mend it")]
         ) from error
