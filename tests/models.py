@@ -38,6 +38,9 @@ def valid_models(draw: st.DrawFn) -> Stack:
         names = draw(st.lists(_SLUGS, min_size=1, max_size=3, unique=True))
         model["receivers"].update({name: draw(_RECEIVERS) for name in names})
         model["routes"][severity] = names
+    model["images"]["loki"]["reference"] = draw(
+        st.sampled_from(["grafana/loki:3.7.6", "localhost:5000/loki:3.7.6", f"quay.io/a/loki:3.7.6@sha256:{'0a' * 32}"])
+    )
     model["scrape"]["standard"] = draw(
         st.sampled_from([{"interval": "15s", "timeout": "10s"}, {"interval": "5s", "timeout": "5s"}])
     )

@@ -184,7 +184,7 @@ def _nothing(_text: str) -> None:
 def registry_of(reference: str) -> str:
     """The registry of a reference: its first part where that is a host, as ``docker pull`` reads it."""
     first, slash, _ = reference.partition("/")
-    return first if slash and ("." in first or ":" in first) else "docker.io"
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def effective(stack: Stack, source: Source, strict: bool, say: Callable[[str], None]) -> Effective:

@@ -18,6 +18,7 @@ from lookout.render import ROOT
         ("prom/prometheus:v3.13.2", "docker.io"),
         ("quay.io/prometheuscommunity/postgres-exporter:v0.19.1", "quay.io"),
         ("localhost:5000/grafana/grafana:13.1.3", "localhost:5000"),
+        ("localhost/grafana:13.1.3", "localhost"),
     ],
 )
 def test_the_registry_of_a_reference_is_its_first_part_where_that_is_a_host(reference: str, registry: str) -> None:

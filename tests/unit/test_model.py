@@ -103,9 +103,21 @@ def test_a_problem_names_the_overlay_that_has_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    ["grafana/loki:3.7.6", "localhost:5000/loki:3.7.6", "Registry.example.com/a/b:v1", f"a/b:3@sha256:{'0a' * 32}"],
+    [
+        "grafana/loki:3.7.6",
+        "localhost:5000/loki:3.7.6",
+        "localhost/loki:3.7.6",
+        "Registry.example.com/a/b__c/d.e--f:v1",
+        f"a/b:3@sha256:{'0a' * 32}",
+        f"localhost:5000/a/b:3@sha256:{'0a' * 32}",
+    ],
 )
 def test_an_image_may_be_of_any_registry_and_have_a_digest(tmp_path: Path, reference: str) -> None:
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(f"images: {{loki: {{reference: '{reference}'}}}}\n", encoding="utf-8")
-    assert load([ROOT / "stack.yaml", overlay]).images["loki"].reference == reference
+    overlay = f"images: {{loki: {{reference: '{reference}'}}}}\n"
+    assert overlaid(tmp_path, overlay).images["loki"].reference == reference
+
+
+@pytest.mark.parametrize("name", ["/loki", "a//loki", ".../loki", "Grafana/loki", "a-/loki", "a..b/loki", "a.b:0/loki"])
+def test_an_image_that_the_engine_cannot_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadModel, match="expected an image with its tag"):
+        overlaid(tmp_path, f"images: {{loki: {{reference: '{name}:3.7.6'}}}}\n")

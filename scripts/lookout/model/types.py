@@ -35,6 +35,12 @@ class Form:
         return {"type": "string", "pattern": f"^({self.pattern})$", "description": self.expects}
 
 
+_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+# As the engine reads them, which takes a first part with a dot or a port for a host:
+# https://pkg.go.dev/github.com/distribution/reference
+_REGISTRY = rf"(?=[^/]*[.:]|localhost/)[A-Za-z0-9]+((\.|-+)[A-Za-z0-9]+)*(:{_PORT})?/"
+_PART = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
+
 Slug = Annotated[
     str,
     Form(
@@ -45,7 +51,7 @@ Slug = Annotated[
 ImageReference = Annotated[
     str,
     Form(
-        r"([A-Za-z0-9.-]+(:\d{1,5})?/)?[a-z0-9./_-]+:(?!latest(@|$))\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?",
+        rf"({_REGISTRY})?{_PART}(/{_PART})*" r":(?!latest(@|$))\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?",
         'an image with its tag, which is not "latest", such as "grafana/loki:3.7.6"',
     ),
 ]
@@ -161,10 +167,7 @@ class Percent(_Text):
 class Address(_Text):
     """A host and a port, such as ``host.docker.internal:9400``."""
 
-    pattern = (
-        r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:"
-        r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
-    )
+    pattern = rf"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:{_PORT}"
     expects = 'host:port, such as "billing.internal:9400"'
 
 
