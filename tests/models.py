@@ -15,8 +15,10 @@ _SLUGS = st.from_regex(r"[a-z][a-z0-9]{1,8}(-[a-z0-9]{1,6})?", fullmatch=True)
 _RECEIVERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {"webhook": {"url": "https://hooks.example.com:8443/a%20b?c=d&e='f'"}},
+        {"webhook": {"url": "http://[2001:db8::1]:65535"}},
         {"slack": {"channel": "#on call", "api_url_file": "secrets/slack"}},
         {"telegram": {"chat_id": -100123, "bot_token_file": "secrets/telegram"}},
+        {"telegram": {"chat_id": 2**52, "bot_token_file": "secrets/telegram"}},
         {"email": {"to": "On Call <a@example.com>", "sender": "b@example.com", "smarthost": "smtp.example.com:587",
                    "username": "b", "password_file": "secrets/smtp"}},
         {"pagerduty": {"routing_key_file": "secrets/pagerduty"}},

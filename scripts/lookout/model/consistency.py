@@ -25,6 +25,7 @@ def broken(stack: Stack) -> list[Finding]:
         _published,
         _scrapes,
         _routes,
+        _chats,
         _secrets,
         _retention,
         _share,
@@ -188,6 +189,16 @@ def _routes(stack: Stack) -> Iterator[Finding]:
     for route in ("critical", "warning", "info", "watchdog"):
         if not stack.routes.get(route):
             yield ("routes",), f"routes.{route} names no receiver", "name at least one, or its alerts reach nobody"
+
+
+def _chats(stack: Stack) -> Iterator[Finding]:
+    for name, receiver in stack.receivers.items():
+        if receiver.telegram and receiver.telegram.chat_id == 0:
+            yield (
+                ("receivers", name, "telegram", "chat_id"),
+                f"receivers.{name}.telegram.chat_id of 0 is no chat",
+                "Alertmanager refuses that: use the id of the chat, such as -100123",
+            )
 
 
 def _secrets(stack: Stack) -> Iterator[Finding]:

@@ -213,7 +213,8 @@ class Slack(Part):
 class Telegram(Part):
     """A Telegram bot."""
 
-    chat_id: int
+    # Of 52 bits at most, and not 0: https://core.telegram.org/bots/api#chat
+    chat_id: Annotated[int, Field(ge=-(2**52), le=2**52, strict=True)]
     bot_token_file: SecretFile
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -21,10 +22,14 @@ class Form:
     def check(self, value: Any) -> str:
         """The value, when it has the form. Raises PydanticCustomError of the kind ``text``."""
         if not isinstance(value, str) or not re.fullmatch(self.pattern, value, re.ASCII):
-            raise PydanticCustomError(
-                "text", "is {got}; expected {expects}", {"got": repr(value), "expects": self.expects}
-            )
+            raise self.refused(value)
         return value
+
+    def refused(self, value: Any) -> PydanticCustomError:
+        """What is said of a value without the form."""
+        return PydanticCustomError(
+            "text", "is {got}; expected {expects}", {"got": repr(value), "expects": self.expects}
+        )
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -76,7 +81,16 @@ class _Text(str):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        return cls(Form(cls.pattern, cls.expects).check(value))
+        form = Form(cls.pattern, cls.expects)
+        found = cls(form.check(value))
+        if not found.possible:
+            raise form.refused(value)
+        return found
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is such a thing: a pattern cannot say everything."""
+        return True
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -104,14 +118,10 @@ class Duration(_Text):
         "y": 365 * 86400,
     }
 
-    @classmethod
-    def parse(cls, value: Any) -> Self:
-        found = super().parse(value)
-        if found.seconds > cls.longest:
-            raise PydanticCustomError(
-                "text", "is {got}; expected {expects}", {"got": repr(value), "expects": cls.expects}
-            )
-        return found
+    @property
+    def possible(self) -> bool:
+        """Whether it is not too long."""
+        return self.seconds <= self.longest
 
     @property
     def seconds(self) -> float:
@@ -175,16 +185,24 @@ class Url(_Text):
     """An http(s) address, without a login: that would be a secret."""
 
     pattern = (
-        r"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?"
+        rf"https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:{_PORT})?"
         r"([/?#]([!-$&-~]|%[0-9A-Fa-f]{2})*)?"
     )
     expects = 'an address such as "http://receiver:7110/"'
+
+    @property
+    def possible(self) -> bool:
+        """Whether what stands in brackets is an IPv6 address, as Go's url.Parse wants it."""
+        try:
+            return not (host := re.match(r"https?://\[(.*?)\]", self)) or bool(IPv6Address(host[1]))
+        except AddressValueError:
+            return False
 
 
 class SecretFile(_Text):
     """The path of a file with a secret, relative to the folder of the model."""
 
-    pattern = r"secrets/[A-Za-z0-9_.-]+"
+    pattern = r"secrets/[A-Za-z0-9_.-]*[A-Za-z0-9_-]"
     expects = 'the path of a file in secrets/, such as "secrets/pagerduty"'
 
     @property
