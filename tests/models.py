@@ -48,9 +48,13 @@ def valid_models(draw: st.DrawFn) -> Stack:
     )
     model["alerts"]["error_rate"]["above"] = draw(st.sampled_from(["0.1%", "5%", "50%"]))
     model["alerts"]["error_rate"]["window"] = draw(st.sampled_from(["1m", "5m", "1h"]))
-    model["alerts"]["error_rate"]["for"] = draw(st.sampled_from(["1ms", "5m", "292y"]))
+    model["alerts"]["error_rate"]["for"] = draw(st.sampled_from(["1ms", "5m", "6h"]))
     model["alerts"]["service_down"]["failed_scrapes"] = draw(st.integers(2, 5))
     model["alerts"]["restarts"]["more_than"] = draw(st.integers(1, 6))
+    model["alerts"]["restarts"]["window"] = draw(st.sampled_from(["15m", "1d"]))
+    model["scrape"]["slow"] = draw(
+        st.sampled_from([{"interval": "30s", "timeout": "10s"}, {"interval": "12500ms", "timeout": "10s"}])
+    )
     model["retention"] = {
         "metrics": draw(st.sampled_from(["2h", "15d", "292y"])),
         "logs": draw(st.sampled_from(["24h", "30d"])),

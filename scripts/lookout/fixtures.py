@@ -62,11 +62,16 @@ def errors(stack: Stack) -> Errors:
 def restarts(stack: Stack) -> Restarts:
     """The container starts anew at every step from the sixth on, once more than allowed."""
     rule = stack.alerts.restarts
-    every = stack.scrape.slow.interval.seconds
-    window = math.ceil(rule.window.seconds / every)
+    every = stack.scrape.slow.interval.milliseconds
+    window = math.ceil(rule.window.milliseconds / every)
     fires = 6 + rule.more_than
-    times = (f"{step * every:g}s" for step in (fires - 1, fires, fires + window + 2))
+    times = (_in_whole_units(step * every) for step in (fires - 1, fires, fires + window + 2))
     return Restarts(rule.more_than, window + 4, *times)
+
+
+def _in_whole_units(milliseconds: int) -> str:
+    """Prometheus' durations have no fractions."""
+    return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
 
 
 def _steps(seconds: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -266,6 +267,15 @@ def test_bootstrap_makes_no_empty_secret_where_no_random_number_can_be_read(stac
         (tools / tool).symlink_to(shutil.which(tool) or tool)
     assert bootstrapped(tmp_path, render(stack)["bootstrap.sh"], str(tools)) == 1
     assert not list((tmp_path / "secrets").iterdir())
+
+
+def test_the_times_of_the_tests_of_restarts_are_whole(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("scrape: {slow: {interval: 1250ms, timeout: 1s}}\n", encoding="utf-8")
+    rules = yaml.safe_load(render(load([ROOT / "stack.yaml", overlay]))["prometheus/rules/restarts.test.yml"])
+    times = [case["eval_time"] for test in rules["tests"] for case in test["alert_rule_test"]]
+    assert times
+    assert all(re.fullmatch(r"\d+m?s", time) for time in times), times
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
 from .generated import generated_secrets
 from .stack import METERED, ONE_SHOT, VISITED, Stack
 from .tree import Key
-from .types import SecretFile
+from .types import Duration, SecretFile
 
 Finding = tuple[tuple[Key, ...], str, str]
 """Path in the model, cause, mend."""
@@ -28,6 +29,7 @@ def broken(stack: Stack) -> list[Finding]:
         _chats,
         _secrets,
         _retention,
+        _patience,
         _share,
         _stores,
         _traffic,
@@ -257,6 +259,30 @@ def _retention(stack: Stack) -> Iterator[Finding]:
             ("retention", "audit"),
             f"retention.audit of {stack.retention.audit} is shorter than retention.logs of {stack.retention.logs}",
             "keep audit events at least as long as other log lines",
+        )
+
+
+_LONGEST: Final = Duration("6h")
+_SCRAPES: Final = 7000
+"""What an alert may look back on. Its tests hold a sample for every step of it, and promtool, as seen of 3.5, reads
+10,000 samples a query at most; `lookout check` gives it two minutes."""
+
+
+def _patience(stack: Stack) -> Iterator[Finding]:
+    rate = stack.alerts.error_rate
+    for key, time in (("window", rate.window), ("for", rate.for_)):
+        if time.seconds > _LONGEST.seconds:
+            yield (
+                ("alerts", "error_rate", key),
+                f"alerts.error_rate.{key} of {time} is longer than {_LONGEST}",
+                f"promtool could not test the alert in time: use {_LONGEST} or less",
+            )
+    window, interval = stack.alerts.restarts.window, stack.scrape.slow.interval
+    if window.seconds > _SCRAPES * interval.seconds:
+        yield (
+            ("alerts", "restarts", "window"),
+            f"alerts.restarts.window of {window} holds more than {_SCRAPES} scrapes of {interval}",
+            "promtool could not test the alert: shorten the window, or scrape less often",
         )
 
 

@@ -104,7 +104,7 @@ class _Text(str):
 class Duration(_Text):
     """A Prometheus duration with one unit, such as ``250ms``, ``15s`` or ``30d``."""
 
-    pattern = r"[1-9]\d*(ms|s|m|h|d|w|y)"
+    pattern = r"[1-9]\d{0,12}(ms|s|m|h|d|w|y)"
     expects = 'a duration such as "250ms", "15s", "5m" or "30d", of 292y at most'
     longest: ClassVar[float] = 292 * 365 * 86400
     """Seconds; Go counts nanoseconds in 63 bits: https://pkg.go.dev/time#Duration"""
