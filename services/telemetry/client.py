@@ -17,6 +17,8 @@ from telemetry.errors import FAILED_HEADER, CircuitOpen, DependencyError, TimedO
 from telemetry.tracing import Tracing
 
 CONNECT_TIMEOUT_SECONDS = 1.0
+# For which an idle connection is used again: less than the 5 s after which many a server closes it.
+KEEP_ALIVE_SECONDS = 3.0
 # Methods that do no more when they come twice (RFC 9110, 9.2.2).
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 # What a gateway says of a server behind it (RFC 9110, 15.6.3 and 15.6.5).
@@ -178,7 +180,8 @@ def _trust(tls: bool) -> ssl.SSLContext:
 def plain(base_url: str, timeout: float) -> httpx.AsyncClient:
     """A client without spans, ids and breaker, for health checks; ``timeout`` in seconds."""
     verify = _trust(base_url.startswith("https:"))
-    return httpx.AsyncClient(base_url=base_url, timeout=timeout, trust_env=False, verify=verify)
+    limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)
+    return httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=limits, trust_env=False, verify=verify)
 
 
 def build(
@@ -191,7 +194,7 @@ def build(
 ) -> httpx.AsyncClient:
     """An httpx.AsyncClient for ``dependency``; ``timeout`` in seconds for each of write, read and pool."""
     verify = _trust(base_url.startswith("https:"))
-    limits = httpx.Limits(max_connections=50, max_keepalive_connections=10)
+    limits = httpx.Limits(max_connections=50, max_keepalive_connections=10, keepalive_expiry=KEEP_ALIVE_SECONDS)
     transport = inner or httpx.AsyncHTTPTransport(verify=verify, limits=limits)
     return httpx.AsyncClient(
         base_url=base_url,

@@ -1,11 +1,14 @@
-"""What one client may take of a service: a bounded part of its memory, and nothing from the others."""
+"""What one client may take of a service: a bounded part of its memory, nothing from the others; and for how long."""
 
 import re
+import select
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
+from telemetry.client import KEEP_ALIVE_SECONDS
 from tests.ports import free_ports
 from tests.unit.services.processes import Process, running
 
@@ -48,3 +51,16 @@ def test_a_client_that_sends_without_end_costs_a_bounded_memory(tmp_path: Path, 
             # Others are answered meanwhile.
             assert resident(process) < before + MAY_GROW
         assert not sent_all
+
+
+def test_an_idle_connection_is_kept_for_longer_than_clients_use_it_again(tmp_path: Path) -> None:
+    usual = httpx.Limits().keepalive_expiry
+    assert usual is not None
+    assert usual > KEEP_ALIVE_SECONDS
+    [port] = free_ports(1)
+    with running(tmp_path, ["-c", SERVICE], port), socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+        client.sendall(b"GET /live HTTP/1.1\r\nhost: shop\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+        # It is readable when the server closes it, and when more of the answer comes.
+        ended = [client.recv(65536) for _ in range(2) if select.select([client], [], [], usual + 0.5)[0]]
+        assert b"" not in ended
