@@ -28,7 +28,8 @@ class SpanQueue(SpanProcessor):
     gets the mark KEEP, whatever made it: a request, a job, work in the background. ``dropped`` is told whether spans
     that could not be sent were to be kept, and how many they were.
 
-    Kept spans of a batch that the collector did not take are tried again; it may be starting anew.
+    A batch that the collector did not take is tried again, as far as there is room: it may be starting anew, and a
+    trace that nobody keeps here may be kept by a service before this one.
     """
 
     def __init__(self, exporter: SpanExporter, keep: Keep, dropped: Dropped, max_queue: int = MAX_QUEUE) -> None:
@@ -108,11 +109,9 @@ class SpanQueue(SpanProcessor):
         if not taken:
             kept = {_trace_id(span) for span in batch if self._is_kept(span)}
             with self._lock:
-                lost = self._waiting.put_back([span for span in batch if _trace_id(span) in kept])
-            others = sum(_trace_id(span) not in kept for span in batch)
-            for was_kept, count in ((True, lost), (False, others)):
-                if count:
-                    self._dropped(was_kept, count)
+                lost = self._waiting.put_back(batch, kept)
+            for was_kept, count in lost:
+                self._dropped(was_kept, count)
         return taken
 
     def _start(self) -> None:
@@ -172,14 +171,25 @@ class _Waiting:
         self.size -= len(batch)
         return batch
 
-    def put_back(self, spans: list[ReadableSpan]) -> int:
-        """Queue kept spans again, before all others; returns for how many there was no room."""
-        fit = spans[: max(self._limit - self.size, 0)]
-        later, self._kept = self._kept, {}
-        for span in (*fit, *_flat(later.values())):
-            self._kept.setdefault(_trace_id(span), []).append(span)
-        self.size += len(fit)
-        return len(spans) - len(fit)
+    def put_back(self, batch: list[ReadableSpan], kept: set[int]) -> list[tuple[bool, int]]:
+        """Queue spans again, before all others of their class; returns how many of which class found no room."""
+        kept = kept | self._kept.keys()
+        lost: list[tuple[bool, int]] = []
+        for is_kept in (True, False):
+            spans = [span for span in batch if (_trace_id(span) in kept) is is_kept]
+            fit = spans[: max(self._limit - self.size, 0)]
+            later = self._kept if is_kept else self._rest
+            groups: dict[int, list[ReadableSpan]] = {}
+            for span in (*fit, *_flat(later.values())):
+                groups.setdefault(_trace_id(span), []).append(span)
+            if is_kept:
+                self._kept = groups
+            else:
+                self._rest = groups
+            self.size += len(fit)
+            if len(fit) < len(spans):
+                lost.append((is_kept, len(spans) - len(fit)))
+        return lost
 
     def clear(self) -> list[tuple[bool, int]]:
         """Forget everything; returns how many spans of which class that were."""

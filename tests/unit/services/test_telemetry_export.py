@@ -94,7 +94,7 @@ def test_the_spans_of_a_trace_move_with_it_when_it_turns_out_to_be_kept() -> Non
     assert rig.collector.names()[:2] == ["query", "request"]
 
 
-def test_kept_spans_that_the_collector_refused_are_sent_again_before_newer_ones() -> None:
+def test_spans_that_the_collector_refused_are_sent_again_before_newer_ones_and_kept_ones_first() -> None:
     rig = Rig()
     rig.collector.refuses = True
     with rig.tracer.start_as_current_span("request") as request:
@@ -102,11 +102,31 @@ def test_kept_spans_that_the_collector_refused_are_sent_again_before_newer_ones(
         request.set_status(StatusCode.ERROR)
     rig.span("fine")
     assert not rig.queue.force_flush()
-    assert rig.dropped == [(False, 1)]
     rig.collector.refuses = False
     rig.span("later", failed=True)
     assert rig.queue.force_flush()
-    assert rig.collector.names() == ["query", "request", "later"]
+    assert rig.collector.names() == ["query", "request", "later", "fine"]
+    assert rig.dropped == []
+
+
+def test_of_spans_that_the_collector_refused_those_are_dropped_for_which_there_is_no_room() -> None:
+    rig = Rig()
+    rig.collector.refuses = True
+    rig.collector.hangs.clear()
+    for name in ("fine", "other"):
+        rig.span(name)
+    rig.span("failed", failed=True)
+    exporting = threading.Thread(target=rig.queue.force_flush)
+    exporting.start()
+    assert rig.collector.asked.wait(10)
+    for number in range(2):
+        rig.span(f"failed-{number}", failed=True)
+    rig.collector.hangs.set()
+    exporting.join(10)
+    assert rig.dropped == [(False, 1)]
+    rig.collector.refuses = False
+    assert rig.queue.force_flush()
+    assert rig.collector.names() == ["failed", "failed-0", "failed-1", "fine"]
 
 
 @pytest.mark.parametrize("failed", [True, False])
