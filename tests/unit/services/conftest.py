@@ -1,13 +1,15 @@
 """A telemetry object for tests: real in everything but the exporter, which keeps spans in memory."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from lookout import machine
 from telemetry import Settings, Telemetry
+from telemetry.breaker import OPEN_SECONDS
 from tests.unit.services.helpers import ENVIRONMENT, LogLines, MakeTelemetry
 from tests.unit.services.redis_server import RedisServer
 
@@ -44,3 +46,14 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture
+def let_time_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the time be over for which a circuit stays open."""
+
+    def let_pass() -> None:
+        later = time.time() + OPEN_SECONDS + 0.1
+        monkeypatch.setattr(time, "time", lambda: later)
+
+    return let_pass
